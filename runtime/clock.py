@@ -1,0 +1,27 @@
+"""Time comes in through the constructor: a `Clock` is the only place where the program asks what time it is."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for people, monotonic time for waiting. Nothing that keeps data safe depends on either."""
+
+    def now(self) -> str:
+        """UTC, `2026-11-23T05:06:38.123456Z`."""
+
+    def monotonic_seconds(self) -> float:
+        """Seconds since some moment; never goes back."""
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> str:
+        return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def monotonic_seconds(self) -> float:
+        return time.monotonic()
