@@ -1,0 +1,1 @@
+"""Data at rest: format, keys, repositories, the one write path, the one read path, recovery without any service."""

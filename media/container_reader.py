@@ -1,0 +1,211 @@
+"""Reading containers of a repository: footers, single records, whole containers; and W9, the confirmation of places.
+
+Footers are remembered in memory up to a bound, and in a local cache when one is given. Safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Protocol
+
+import numpy as np
+import zstandard
+
+from media.container import (
+    FOOTER_DTYPE,
+    TAIL_BYTES,
+    ContainerHeader,
+    Footer,
+    decode_footer,
+    decode_header,
+    decode_trailer,
+    scan,
+)
+from media.faults import (
+    ContainerMissing,
+    DamageFault,
+    FormatTooNew,
+    ObjectForeign,
+    ObjectMissing,
+    RecordCorrupt,
+    RecordMissing,
+)
+from media.ids import RELOCATIONS, cid_text, container_name
+from media.keys import SealingKey
+from media.known_chunks import Fingerprints, Places
+from media.pool import Pool
+from media.record import HEADER_BYTES, Header, KeyFinder, read_record
+
+FOOTERS_IN_MEMORY_BYTES = 48 << 20  # about a thousand containers, 32 GiB of disk
+_HEAD_BYTES = 4 << 10  # a header with its key table, nearly always
+
+
+class FooterCache(Protocol):
+    """Footers kept on the local disk. A cache: never raises, may forget."""
+
+    def get(self, cid: int) -> bytes | None:
+        """The footer of `cid` as it was put."""
+
+    def put(self, cid: int, footer: bytes) -> None:
+        """Keep it."""
+
+
+class ContainerReader:
+    """One for each open pool."""
+
+    def __init__(
+        self, pool: Pool, cache: FooterCache | None = None, memory_bytes: int = FOOTERS_IN_MEMORY_BYTES
+    ) -> None:
+        self._pool = pool
+        self._cache = cache
+        self._memory_bytes = memory_bytes
+        self._footers: OrderedDict[int, Footer] = OrderedDict()
+        self._held_bytes = 0
+        self._lock = threading.Lock()
+        self._thread = threading.local()
+
+    def remember(self, cid: int, footer: Footer) -> None:
+        """Keep a footer that was just written or read."""
+        self._keep(cid, footer)
+        if self._cache is not None:
+            self._cache.put(cid, footer.tobytes())
+
+    def _keep(self, cid: int, footer: Footer) -> None:
+        with self._lock:
+            if cid not in self._footers:
+                self._footers[cid] = footer
+                self._held_bytes += footer.nbytes
+                while self._held_bytes > self._memory_bytes and len(self._footers) > 1:
+                    _, dropped = self._footers.popitem(last=False)
+                    self._held_bytes -= dropped.nbytes
+
+    def footer(self, cid: int) -> Footer:
+        """The footer of `cid`, from its tail, or by scanning when its tail is lost.
+
+        Raises ContainerMissing, ContainerCorrupt, ObjectForeign, FormatTooNew.
+        """
+        with self._lock:
+            known = self._footers.get(cid)
+            if known is not None:
+                self._footers.move_to_end(cid)
+                return known
+        raw = self._cache.get(cid) if self._cache is not None else None
+        if raw is not None:
+            footer = np.frombuffer(raw, FOOTER_DTYPE)
+            self._keep(cid, footer)
+            return footer
+        footer = self.read_footer(cid)
+        self.remember(cid, footer)
+        return footer
+
+    def read_footer(self, cid: int) -> Footer:
+        """The same from media, whatever is remembered."""
+        try:
+            return self._footer_from_tail(cid)
+        except (FormatTooNew, ContainerMissing, ObjectForeign):
+            raise
+        except DamageFault:
+            container = memoryview(self.whole(cid))
+            return scan(container, cid, decode_header(container, cid, self._pool.id).header_len)
+
+    def _footer_from_tail(self, cid: int) -> Footer:
+        name = container_name(cid)
+        try:
+            tail, size = self._pool.repository.get_tail(name, TAIL_BYTES)
+            trailer = decode_trailer(memoryview(tail), cid, size)
+            start = trailer.footer_offset - (size - len(tail))
+            if start < 0:
+                raw = self._pool.repository.get_extent(name, trailer.footer_offset, trailer.footer_len)
+            else:
+                raw = tail[start : start + trailer.footer_len]
+        except ObjectMissing:
+            raise self._missing(cid) from None
+        return decode_footer(raw, trailer, cid)
+
+    def whole(self, cid: int) -> bytes:
+        """All bytes of a container. Raises ContainerMissing."""
+        return self.extent(cid, 0, -1)
+
+    def extent(self, cid: int, offset: int, length: int) -> bytes:
+        """`length` bytes of a container from `offset`; all of it for length -1. Raises ContainerMissing."""
+        name = container_name(cid)
+        try:
+            if length < 0:
+                return self._pool.repository.get(name)
+            return self._pool.repository.get_extent(name, offset, length)
+        except ObjectMissing:
+            raise self._missing(cid) from None
+
+    def _missing(self, cid: int) -> DamageFault:
+        """A container that is not there is lost, unless a later version's collection moved its records."""
+        if next(iter(self._pool.repository.list(RELOCATIONS)), None) is not None:
+            return FormatTooNew(f"{cid_text(cid)}: moved by collection, which this build does not know")
+        return ContainerMissing(f"{cid_text(cid)}: expected at {container_name(cid)}, found nothing")
+
+    def header(self, cid: int) -> ContainerHeader:
+        """A container's header. Raises ContainerMissing, ContainerCorrupt, ObjectForeign, FormatTooNew."""
+        return decode_header(memoryview(self.extent(cid, 0, _HEAD_BYTES)), cid, self._pool.id)
+
+    def key_finder(self, cid: int) -> KeyFinder:
+        """Finds the keys of records in container `cid`; reads its header only when a key was not met before."""
+
+        def find(key_id: int) -> SealingKey | None:
+            key = self._pool.keys.data_key(key_id, {})
+            return key if key is not None else self._pool.keys.data_key(key_id, self.header(cid).wrapped_keys)
+
+        return find
+
+    def confirm(self, places: Places, fingerprints: Fingerprints) -> Places:
+        """W9: the places whose container's footer holds the whole fingerprint there; every other becomes a miss.
+
+        A container that is missing or damaged confirms nothing.
+        """
+        confirmed = Places.unknown(len(fingerprints))
+        for cid in np.unique(places.cids[places.cids != 0]).tolist():
+            rows = np.flatnonzero(places.cids == cid)
+            try:
+                footer = self.footer(cid)
+            except DamageFault:
+                continue
+            slots = places.slots[rows]
+            rows = rows[slots < len(footer)]
+            slots = places.slots[rows]
+            same = (footer["fingerprint"][slots] == fingerprints[rows]).all(axis=1)
+            confirmed.cids[rows[same]] = cid
+            confirmed.slots[rows[same]] = slots[same]
+        return confirmed
+
+    def slot_of(self, cid: int, slot: int, fingerprint: bytes) -> int:
+        """The slot where `fingerprint` is: `slot` itself (a hint), or found in the footer. Raises RecordMissing."""
+        footer = self.footer(cid)
+        if slot < len(footer) and footer["fingerprint"][slot].tobytes() == fingerprint:
+            return slot
+        wanted = np.frombuffer(fingerprint, np.uint8)
+        found = np.flatnonzero((footer["fingerprint"] == wanted).all(axis=1))
+        if not len(found):
+            raise RecordMissing(f"{cid_text(cid)}: none of its {len(footer)} records is {fingerprint.hex()[:16]}")
+        return int(found[0])
+
+    def record(self, cid: int, slot: int, fingerprint: bytes) -> bytes:
+        """The plain bytes of one record; its fingerprint is checked by the caller, who knows which key it is by.
+
+        Raises any DamageFault, named with cid and offset.
+        """
+        entry = self.footer(cid)[self.slot_of(cid, slot, fingerprint)]
+        offset = int(entry["offset"])
+        raw = memoryview(self.extent(cid, offset, HEADER_BYTES + int(entry["stored_len"])))
+        header, plain = self.decode(raw, cid, offset, self.key_finder(cid))
+        if header.fingerprint != fingerprint:
+            raise RecordCorrupt(
+                f"{cid_text(cid)} at {offset}: record of {header.fingerprint.hex()[:16]}, footer says {fingerprint.hex()[:16]}"
+            )
+        return plain
+
+    def decode(self, raw: memoryview, cid: int, offset: int, find_key: KeyFinder) -> tuple[Header, bytes]:
+        """The record at the start of `raw`, which lies at `offset` of container `cid`."""
+        decompressor = getattr(self._thread, "decompressor", None)
+        if decompressor is None:
+            decompressor = self._thread.decompressor = zstandard.ZstdDecompressor()
+        where = f"{cid_text(cid)} at {offset}"
+        return read_record(raw, where, find_key, decompressor, sealed_pool=self._pool.parameters.encrypted)

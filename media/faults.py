@@ -1,0 +1,218 @@
+"""What can be wrong with data at rest.
+
+Fault
+├── RepositoryFault      the place: missing, full, refused, unreachable
+├── KeyFault             no key opens it, or what it opens was changed
+├── DamageFault          an object is not what was written: named with cid and offset where it has them
+└── SourceFault          what is backed up: disk images that cannot be read or changed their size
+"""
+
+from __future__ import annotations
+
+from runtime.faults import Fault, Retry, UsageFault
+
+
+class RepositoryFault(Fault):
+    """Something about the repository as a place."""
+
+
+class RepositoryMissing(RepositoryFault):
+    """No repository lies here. A backup never creates one."""
+
+    code = "media.repository_missing"
+
+
+class RepositoryExists(RepositoryFault, UsageFault):
+    """A repository, or something else, lies here already."""
+
+    code = "media.repository_exists"
+
+
+class RepositoryUrlUnknown(RepositoryFault, UsageFault):
+    """The URL names a kind of repository that this build does not know."""
+
+    code = "media.repository_url_unknown"
+
+
+class RepositoryUnfit(RepositoryFault):
+    """The place lacks an operation that safety rests on, as put-if-absent."""
+
+    code = "media.repository_unfit"
+
+
+class RepositoryFull(RepositoryFault):
+    """No space or quota left. What was committed is whole; a later run goes on from what was stored."""
+
+    code = "media.repository_full"
+    retry = Retry.LATER
+
+
+class RepositoryDenied(RepositoryFault):
+    """The place refuses us: permissions, read-only."""
+
+    code = "media.repository_denied"
+
+
+class RepositoryUnreachable(RepositoryFault):
+    """The place does not answer, or answers with errors of its own."""
+
+    code = "media.repository_unreachable"
+    retry = Retry.LATER
+
+
+class ObjectExists(RepositoryFault):
+    """A put-if-absent found the name taken."""
+
+    code = "media.object_exists"
+
+
+class ObjectMissing(RepositoryFault):
+    """No object has this name."""
+
+    code = "media.object_missing"
+
+
+class KeyFault(Fault):
+    """Something about keys."""
+
+
+class KeyWrong(KeyFault):
+    """No key slot opens with this secret."""
+
+    code = "media.key_wrong"
+
+
+class KeyNeeded(KeyFault, UsageFault):
+    """The repository is encrypted, and no secret was given."""
+
+    code = "media.key_needed"
+
+
+class KeyUnfit(KeyFault, UsageFault):
+    """A secret cannot be one: an empty passphrase, a key file that is not 64 digits, the last slot removed."""
+
+    code = "media.key_unfit"
+
+
+class RepositoryTampered(KeyFault):
+    """A key slot opens, but what the key signs was changed: parameters or a register are not what we wrote."""
+
+    code = "media.repository_tampered"
+
+
+class DamageFault(Fault):
+    """The bytes are not the ones we wrote."""
+
+
+class FormatTooNew(DamageFault):
+    """Written by a later version: a format number or flag that this build does not know."""
+
+    code = "media.format_too_new"
+
+
+class ObjectForeign(DamageFault):
+    """The object belongs to another repository, or to another name in this one."""
+
+    code = "media.object_foreign"
+
+
+class ObjectCorrupt(DamageFault):
+    """A small object is truncated, malformed or fails its signature."""
+
+    code = "media.object_corrupt"
+
+
+class ContainerMissing(DamageFault):
+    """A container that something refers to is gone."""
+
+    code = "media.container_missing"
+
+
+class ContainerCorrupt(DamageFault):
+    """A container's header, footer or trailer is not what we wrote."""
+
+    code = "media.container_corrupt"
+
+
+class RecordCorrupt(DamageFault):
+    """A record's bytes are there, but they are not the ones we wrote."""
+
+    code = "media.record_corrupt"
+
+
+class RecordMissing(DamageFault):
+    """The container is readable, but holds no record with this fingerprint."""
+
+    code = "media.record_missing"
+
+
+class RecordUnsealed(DamageFault):
+    """An unsealed record in a pool whose encryption is on."""
+
+    code = "media.record_unsealed"
+
+
+class PageCorrupt(DamageFault):
+    """A page decodes to something no writer makes, or is not the page that was referred to."""
+
+    code = "media.page_corrupt"
+
+
+class ParentDamaged(DamageFault):
+    """Pages of the parent cannot be read, so nothing can be inherited from it; a backup without a parent can be made."""
+
+    code = "media.parent_damaged"
+
+
+class PointMissing(UsageFault):
+    """No such recovery point."""
+
+    code = "media.point_missing"
+
+
+class SessionEnded(Fault):
+    """Somebody else ended this session: its register holds a tombstone."""
+
+    code = "media.session_ended"
+    retry = Retry.LATER
+
+
+class SessionUnknown(Fault):
+    """Whether the commit happened could not be found out; the next run reads the register."""
+
+    code = "media.session_unknown"
+    retry = Retry.LATER
+
+
+class ParentUnfit(UsageFault):
+    """The parent asked for cannot be one: expired, of another machine, or not the one the changes count from."""
+
+    code = "media.parent_unfit"
+
+
+class SourceFault(Fault):
+    """Something about what is backed up."""
+
+
+class DiskUnreadable(SourceFault):
+    """A disk cannot be opened or read."""
+
+    code = "media.disk_unreadable"
+
+
+class DiskResized(SourceFault):
+    """A disk grew or shrank while it was read."""
+
+    code = "media.disk_resized"
+
+
+class TargetExists(UsageFault):
+    """A restore would overwrite something, and was not asked to."""
+
+    code = "media.target_exists"
+
+
+class TargetUnwritable(Fault):
+    """A restore cannot write its target."""
+
+    code = "media.target_unwritable"

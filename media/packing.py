@@ -1,0 +1,164 @@
+"""New chunks and pages into containers, and full containers into the repository.
+
+Each worker fills a container of its own; a bounded pool of buffers and uploads is all the memory there is, so a slow
+repository slows the workers down and nothing grows.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import zstandard
+
+from media.container import ContainerWriter, Footer, Kind
+from media.faults import ObjectCorrupt, ObjectExists
+from media.ids import container_name
+from media.page import Page, PageRef, encode, fingerprint_of
+from media.record import Codec, Type
+from media.session import Session
+
+_SHRINKS = 0.97  # what does not shrink by 3 % is stored raw: reading it back is then free
+_PROBE_BYTES = 4 << 10
+
+Durable = Callable[[int, Footer], None]
+
+
+class Uploads:
+    """Puts full containers, several at once, from a bounded pool of buffers. Used by all workers of a session."""
+
+    def __init__(self, session: Session, buffers: int, threads: int, durable: Durable) -> None:
+        self._session = session
+        self._durable = durable
+        self._size = session.pool.parameters.container_bytes
+        self._unmade = buffers
+        self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="upload")
+        self._pending: set[Future[None]] = set()
+        self._failure: BaseException | None = None
+        self.stored_bytes = 0
+
+    def open(self, kind: Kind) -> ContainerWriter:
+        """A new container; waits for a buffer. Raises what an earlier upload failed with."""
+        self._raise_failure()
+        return ContainerWriter(self._buffer(), self._session.next_cid(), kind, self._session.pool.id, self._session.key)
+
+    def _buffer(self) -> memoryview:
+        with self._lock:
+            if self._unmade and self._free.empty():
+                self._unmade -= 1
+                return memoryview(np.empty(self._size, np.uint8)).cast("B")  # untouched memory costs nothing
+        return self._free.get()
+
+    def ship(self, writer: ContainerWriter) -> None:
+        """Put a container in the background; `durable` is called when it lies there (W6)."""
+        self._raise_failure()
+        container, footer = writer.finish()
+        future = self._executor.submit(self._put, writer, container, footer)
+        with self._lock:
+            self._pending.add(future)
+        future.add_done_callback(self._done)
+
+    def _put(self, writer: ContainerWriter, container: memoryview, footer: Footer) -> None:
+        try:
+            name = container_name(writer.cid)
+            try:
+                self._session.pool.repository.put_new(name, container)
+            except ObjectExists:
+                # Nobody else writes under this session's number: only our own put, whose reply was lost, may lie there.
+                if self._session.pool.repository.get(name) != container:
+                    raise ObjectCorrupt(f"{name}: expected our own container, found other bytes") from None
+            with self._lock:
+                self.stored_bytes += len(container)
+            self._durable(writer.cid, footer)
+        finally:
+            self._free.put(writer.release())
+
+    def _done(self, future: Future[None]) -> None:
+        with self._lock:
+            self._pending.discard(future)
+            self._failure = self._failure or future.exception()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def finish(self) -> None:
+        """Wait until everything shipped is durable. Raises what failed."""
+        self._executor.shutdown(wait=True)
+        self._raise_failure()
+
+    def abandon(self) -> None:
+        """Stop: what has not begun is dropped."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class ChunkPacker:
+    """Compresses, seals and packs the new chunks of one worker."""
+
+    def __init__(self, uploads: Uploads, level: int) -> None:
+        self._uploads = uploads
+        self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=False)
+        self._open: ContainerWriter | None = None
+        self._stubborn = False  # the chunk before did not shrink: its neighbour probably will not
+
+    def add(self, plain: memoryview, fingerprint: bytes) -> tuple[int, int]:
+        """Store one chunk: its place, durable when its container is."""
+        codec, content = self._squeeze(plain)
+        if self._open is None or not self._open.has_room(len(content)):
+            self.flush()
+            self._open = self._uploads.open(Kind.DATA)
+        return self._open.cid, self._open.append(Type.CHUNK, codec, content, len(plain), fingerprint)
+
+    def _squeeze(self, plain: memoryview) -> tuple[Codec, bytes | memoryview]:
+        if self._stubborn and len(plain) > 2 * _PROBE_BYTES:
+            probe = plain[:_PROBE_BYTES]
+            if len(self._compressor.compress(probe)) > _SHRINKS * len(probe):
+                return Codec.RAW, plain
+        content = self._compressor.compress(plain)
+        self._stubborn = len(content) > _SHRINKS * len(plain)
+        return (Codec.RAW, plain) if self._stubborn else (Codec.ZSTD, content)
+
+    def flush(self) -> None:
+        """Ship the open container."""
+        if self._open is not None:
+            writer, self._open = self._open, None
+            self._uploads.ship(writer)
+
+
+class PagePacker:
+    """Packs pages, apart from data: they stay hot when data tiers down. Safe to use from several threads."""
+
+    def __init__(self, uploads: Uploads, page_key: bytes) -> None:
+        self._uploads = uploads
+        self._page_key = page_key
+        self._compressor = zstandard.ZstdCompressor(level=1, write_checksum=False)
+        self._open: ContainerWriter | None = None
+        self._lock = threading.Lock()
+
+    def add(self, page: Page) -> PageRef:
+        """Store a page: where it is. Never looked for in an index, always written anew (W8)."""
+        covered, places = encode(page)
+        fingerprint = fingerprint_of(self._page_key, covered)
+        plain = covered + places
+        with self._lock:
+            content = self._compressor.compress(plain)
+            if self._open is None or not self._open.has_room(len(content)):
+                self._ship()
+                self._open = self._uploads.open(Kind.PAGES)
+            slot = self._open.append(Type.PAGE, Codec.ZSTD, content, len(plain), fingerprint)
+            return PageRef(fingerprint, self._open.cid, slot)
+
+    def flush(self) -> None:
+        """Ship the open container."""
+        with self._lock:
+            self._ship()
+
+    def _ship(self) -> None:
+        if self._open is not None:
+            writer, self._open = self._open, None
+            self._uploads.ship(writer)

@@ -1,0 +1,170 @@
+"""Sessions: one writer's registered act of writing, which ends in exactly one of commit or abort.
+
+The rules W1 to W9 stand in docs/design/protocol.md; this file holds W1, W2, W4 and W7. No argument of safety uses a clock (I9).
+
+    begun --commit--> committed        put-if-absent rp/<sid> = commit, won
+      |----abort----> aborted          put-if-absent rp/<sid> = tombstone, won or already there
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+
+from media import frame
+from media.faults import (
+    ObjectExists,
+    ObjectMissing,
+    ParentUnfit,
+    RepositoryFault,
+    RepositoryUnreachable,
+    SessionEnded,
+    SessionUnknown,
+)
+from media.frame import Kind
+from media.ids import (
+    MAX_SEQ,
+    SESSIONS,
+    cid_of,
+    detail_name,
+    expiry_name,
+    heartbeat_name,
+    register_name,
+    session_name,
+    sid_of_name,
+    sid_text,
+)
+from media.keys import SealingKey
+from media.pool import Pool
+from media.recovery_point import RecoveryPoint, encode_detail
+from runtime.clock import Clock
+
+HEARTBEAT_SECONDS = 600.0
+_ATTEMPTS = 1000  # claims lost to other writers before we say that something is wrong
+
+
+@dataclass(frozen=True)
+class Process:
+    """Who writes: for people who read `sess/`."""
+
+    host: str
+    pid: int
+
+    @staticmethod
+    def this() -> Process:
+        return Process(os.uname().nodename, os.getpid())
+
+
+class Session:
+    """Use `begin`. Container numbers may be taken by several threads; everything else belongs to one."""
+
+    def __init__(self, pool: Pool, sid: int, nonce: str, key: SealingKey, clock: Clock) -> None:
+        self.pool = pool
+        self.sid = sid
+        self.key = key
+        self._nonce = nonce
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next_seq = 0
+        self._beats = 0
+        self._beaten_at = clock.monotonic_seconds()
+
+    @staticmethod
+    def begin(pool: Pool, clock: Clock, process: Process) -> Session:
+        """W1: claim the next session number by put-if-absent. A number is one process incarnation's, never used again (I3)."""
+        sid = _highest(pool) + 1
+        nonce = os.urandom(16).hex()
+        for _ in range(_ATTEMPTS):
+            name = session_name(sid)
+            body = {"nonce": nonce, "kind": "writer", "host": process.host, "pid": process.pid, "time": clock.now()}
+            if put_register(pool, name, frame.encode_json(pool.keys, Kind.SESSION, name, body)):
+                return Session(pool, sid, nonce, pool.keys.new_data_key(), clock)
+            sid += 1
+        raise RepositoryUnreachable(
+            f"{SESSIONS}: {_ATTEMPTS} session numbers up to {sid_text(sid)} were taken by others"
+        )
+
+    def next_cid(self) -> int:
+        """The number of the next container."""
+        with self._lock:
+            seq = self._next_seq
+            self._next_seq += 1
+        if seq > MAX_SEQ:
+            raise RepositoryUnreachable(
+                f"session {sid_text(self.sid)}: more than {MAX_SEQ} containers; begin another backup"
+            )
+        return cid_of(self.sid, seq)
+
+    def beat(self) -> None:
+        """Tell collectors, every ten minutes, that this session lives. A wrong guess of theirs costs this backup, never a chunk."""
+        now = self._clock.monotonic_seconds()
+        with self._lock:
+            if now - self._beaten_at < HEARTBEAT_SECONDS:
+                return
+            self._beaten_at = now
+            self._beats += 1
+            name = heartbeat_name(self.sid, self._beats)
+        body = frame.encode_json(self.pool.keys, Kind.HEARTBEAT, name, {"nonce": self._nonce, "n": self._beats})
+        put_register(self.pool, name, body)
+
+    def check_parent(self, parent_sid: int) -> None:
+        """W4: a parent may be inherited only if it has not expired, checked after W1. Raises ParentUnfit."""
+        try:
+            self.pool.repository.get_extent(expiry_name(parent_sid), 0, 1)
+        except ObjectMissing:
+            return
+        raise ParentUnfit(
+            f"{sid_text(parent_sid)}: expected a live recovery point as parent, found that it has expired"
+        )
+
+    def commit(self, point: RecoveryPoint) -> None:
+        """W7: the point exists from the moment its register is won. Every container and page is durable before (W6: the caller).
+
+        Raises SessionEnded when a tombstone was first, SessionUnknown when it cannot be found out; the next run reads the register.
+        """
+        detail, fingerprint = encode_detail(self.pool, point, self.key)
+        put_register(self.pool, detail_name(self.sid), detail)
+        register = {
+            "kind": "commit",
+            "nonce": self._nonce,
+            "machine": {"id": point.machine.id, "name": point.machine.name},
+            "parent": None if point.parent is None else sid_text(point.parent),
+            "time": point.time,
+            "detail": fingerprint.hex(),
+        }
+        name = register_name(self.sid)
+        try:
+            won = put_register(self.pool, name, frame.encode_json(self.pool.keys, Kind.REGISTER, name, register))
+        except RepositoryFault as fault:
+            raise SessionUnknown(
+                f"{name}: whether recovery point {sid_text(self.sid)} was committed is not known: {fault}"
+            ) from fault
+        if not won:
+            raise SessionEnded(f"{name}: somebody ended session {sid_text(self.sid)} before it committed")
+
+    def abort(self, reason: str) -> None:
+        """Say that this session will never commit. Best effort: a session without a register is as good as aborted."""
+        name = register_name(self.sid)
+        body = {"kind": "tombstone", "nonce": self._nonce, "reason": reason, "time": self._clock.now()}
+        try:
+            put_register(self.pool, name, frame.encode_json(self.pool.keys, Kind.REGISTER, name, body))
+        except RepositoryFault:
+            return
+
+
+def _highest(pool: Pool) -> int:
+    """The highest session number that is claimed; 0 when there is none."""
+    return max((sid_of_name(entry.name, SESSIONS) or 0 for entry in pool.repository.list(SESSIONS)), default=0)
+
+
+def put_register(pool: Pool, name: str, body: bytes) -> bool:
+    """Put-if-absent of a small object whose bytes are unique (a nonce is in them): True when they lie there now.
+
+    A refusal is read back: after a lost reply the first try may have been ours.
+    """
+    try:
+        pool.repository.put_new(name, body)
+    except ObjectExists:
+        return pool.repository.get(name) == body
+    return True

@@ -1,0 +1,159 @@
+"""A disk's tree of pages: read lazily, written copy-on-write against the parent's (docs/format.md, section 6)."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from media.container_reader import ContainerReader
+from media.faults import DamageFault
+from media.ids import cid_text
+from media.page import FANOUT, Interior, Leaf, Page, PageRef, decode
+
+_PAGES_IN_MEMORY = 64  # interior pages on the way to the leaf in hand; a leaf is used once
+
+
+class Root(NamedTuple):
+    """A disk's tree: its depth, and its root page unless the disk is all holes."""
+
+    depth: int
+    ref: PageRef | None
+
+
+def depth_of(segment_count: int) -> int:
+    """The smallest d >= 1 with 256^d >= segments."""
+    depth = 1
+    while FANOUT**depth < segment_count:
+        depth += 1
+    return depth
+
+
+class TreeReader:
+    """Pages by place. Safe to use from several threads."""
+
+    def __init__(self, containers: ContainerReader, page_key: bytes) -> None:
+        self._containers = containers
+        self._page_key = page_key
+        # By place, never by fingerprint: two copies of a page may say the same and name different places.
+        self._interiors: OrderedDict[tuple[int, int], Interior] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def page(self, ref: PageRef, level: int, index: int) -> Page:
+        """The page at `ref`. Raises any DamageFault."""
+        with self._lock:
+            known = self._interiors.get((ref.cid, ref.slot))
+            if known is not None and (known.level, known.index) == (level, index):
+                self._interiors.move_to_end((ref.cid, ref.slot))
+                return known
+        plain = self._containers.record(ref.cid, ref.slot, ref.fingerprint)
+        page = decode(plain, ref, self._page_key, level, index, f"{cid_text(ref.cid)} slot {ref.slot}")
+        if isinstance(page, Interior):
+            with self._lock:
+                self._interiors[ref.cid, ref.slot] = page
+                if len(self._interiors) > _PAGES_IN_MEMORY:
+                    self._interiors.popitem(last=False)
+        return page
+
+    def leaf(self, ref: PageRef, segment: int) -> Leaf:
+        """The leaf page of a segment. Raises any DamageFault."""
+        page = self.page(ref, 0, segment)
+        assert isinstance(page, Leaf)
+        return page
+
+    def interior(self, ref: PageRef, level: int, index: int) -> dict[int, PageRef]:
+        """The children of an interior page. Raises any DamageFault."""
+        page = self.page(ref, level, index)
+        assert isinstance(page, Interior)
+        return page.refs()
+
+    def leaf_ref(self, root: Root, segment: int) -> PageRef | None:
+        """Where the leaf of a segment is; None for a segment of holes, or past the end."""
+        if segment >= FANOUT**root.depth:
+            return None
+        ref = root.ref
+        for level in range(root.depth, 0, -1):
+            if ref is None:
+                return None
+            ref = self.interior(ref, level, segment // FANOUT**level).get(segment // FANOUT ** (level - 1) % FANOUT)
+        return ref
+
+    def leaves(
+        self, root: Root, on_damage: Callable[[int, int, DamageFault], None] | None = None
+    ) -> Iterator[tuple[int, PageRef]]:
+        """Every (segment, where its leaf is), ascending.
+
+        A damaged interior page raises; with `on_damage` it is told (first segment, segment count, fault) and the walk goes on.
+        """
+        if root.ref is not None:
+            yield from self._walk(root.ref, root.depth, 0, on_damage)
+
+    def _walk(
+        self, ref: PageRef, level: int, index: int, on_damage: Callable[[int, int, DamageFault], None] | None
+    ) -> Iterator[tuple[int, PageRef]]:
+        try:
+            children = self.interior(ref, level, index)
+        except DamageFault as fault:
+            if on_damage is None:
+                raise
+            on_damage(index * FANOUT**level, FANOUT**level, fault)
+            return
+        for number, child in children.items():
+            if level == 1:
+                yield index * FANOUT + number, child
+            else:
+                yield from self._walk(child, level - 1, index * FANOUT + number, on_damage)
+
+
+class TreeUpdate:
+    """The tree of a disk after some of its leaves changed: pages that say the same at the same place are inherited.
+
+    `write(page)` stores a page and returns where it is.
+    """
+
+    def __init__(
+        self,
+        reader: TreeReader,
+        old: Root,
+        segment_count: int,
+        write: Callable[[Page], PageRef],
+    ) -> None:
+        self._reader = reader
+        self._old = old
+        self._segment_count = segment_count
+        self._write = write
+
+    def apply(self, changes: dict[int, PageRef | None]) -> Root:
+        """The new root, given segment -> its new leaf, None for one that became a hole or lies past the end of a disk that shrank."""
+        depth = depth_of(self._segment_count)
+        top = self._old.ref
+        for level in range(self._old.depth, depth, -1):  # a disk that shrank by so much: what is left hangs on child 0
+            top = None if top is None else self._reader.interior(top, level, 0).get(0)
+        reachable = {segment: ref for segment, ref in changes.items() if segment < FANOUT**depth}
+        return Root(depth, self._page(depth, 0, top, reachable))
+
+    def _page(self, level: int, index: int, old: PageRef | None, changes: dict[int, PageRef | None]) -> PageRef | None:
+        span = FANOUT ** (level - 1)
+        grown = level > self._old.depth and index == 0  # above the old root: it, or what leads to it, is child 0
+        before = {} if old is None or grown else self._reader.interior(old, level, index)
+        children = dict(before)
+        if grown and old is not None:
+            children[0] = old
+        touched: dict[int, dict[int, PageRef | None]] = {0: {}} if grown and level > self._old.depth + 1 else {}
+        for segment, ref in changes.items():
+            touched.setdefault(segment // span % FANOUT, {})[segment] = ref
+        for number, below in touched.items():
+            if level == 1:
+                new = below[index * FANOUT + number]
+            else:
+                new = self._page(level - 1, index * FANOUT + number, children.get(number), below)
+            if new is None:
+                children.pop(number, None)
+            else:
+                children[number] = new
+        first = index * FANOUT
+        children = {n: ref for n, ref in children.items() if (first + n) * span < self._segment_count}
+        if children == before and old is not None and not grown:
+            return old
+        return self._write(Interior.of(level, index, children)) if children else None

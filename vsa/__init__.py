@@ -1,0 +1,1 @@
+"""The agent beside the hypervisor. For now: reading the disks of a machine."""

@@ -1,0 +1,135 @@
+"""Where a disk is restored to: a new sparse file, or a block device.
+
+A file grows under another name beside its own and gets its own only when all of it is there, so an interrupted restore shows
+nothing. A block device is written in place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import struct
+from pathlib import Path
+from types import TracebackType
+
+from media.faults import TargetExists, TargetUnwritable
+
+_BLKZEROOUT = 0x127F
+_ZEROS = bytes(1 << 20)
+
+
+class FileTarget:
+    """A raw image file. Use as a context: leaving it without `finish` removes what was written."""
+
+    reads_zero = True
+
+    def __init__(self, path: Path, size: int, *, overwrite: bool) -> None:
+        """Raises TargetExists unless `overwrite`, TargetUnwritable."""
+        if not overwrite and os.path.lexists(path):
+            raise TargetExists(f"{path}: expected no file there, found one; --overwrite replaces it")
+        if path.is_dir():
+            raise TargetExists(f"{path}: expected a file or nothing, found a directory")
+        self._path = path
+        self._overwrite = overwrite
+        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            self._fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            os.ftruncate(self._fd, size)
+        except OSError as error:
+            raise TargetUnwritable(f"{path}: cannot be created with {size} bytes: {error.strerror}") from error
+
+    def write(self, offset: int, data: memoryview) -> None:
+        _write(self._fd, self._path, offset, data)
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        """Nothing to do: the file is new."""
+
+    def finish(self) -> None:
+        """Give the file its name. Raises TargetExists when another was there first."""
+        try:
+            if self._overwrite:
+                self._partial.replace(self._path)
+            else:
+                os.link(self._partial, self._path)
+                self._partial.unlink()
+        except FileExistsError:
+            raise TargetExists(f"{self._path}: expected no file there, found one that was made meanwhile") from None
+        except OSError as error:
+            raise TargetUnwritable(f"{self._path}: cannot get its name: {error.strerror}") from error
+
+    def __enter__(self) -> FileTarget:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+        self._partial.unlink(missing_ok=True)
+
+
+class DeviceTarget:
+    """A block device: asked for by name and with `--overwrite`, because what is on it is gone afterwards."""
+
+    reads_zero = False
+
+    def __init__(self, path: Path, size: int, *, overwrite: bool) -> None:
+        """Raises TargetExists unless `overwrite`, TargetUnwritable, also when the device is too small."""
+        if not overwrite:
+            raise TargetExists(f"{path}: a block device; --overwrite writes over what is on it")
+        self._path = path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)  # O_EXCL: refused while it is mounted
+            room = os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError as error:
+            raise TargetUnwritable(f"{path}: cannot be opened for writing: {error.strerror}") from error
+        if room < size:
+            os.close(self._fd)
+            raise TargetUnwritable(f"{path}: expected a device of at least {size} bytes, found {room}")
+
+    def write(self, offset: int, data: memoryview) -> None:
+        _write(self._fd, self._path, offset, data)
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        try:
+            fcntl.ioctl(
+                self._fd, _BLKZEROOUT, struct.pack("QQ", offset, length)
+            )  # the device's own way, where it has one
+        except OSError:
+            for position in range(offset, offset + length, len(_ZEROS)):
+                _write(self._fd, self._path, position, memoryview(_ZEROS)[: offset + length - position])
+
+    def finish(self) -> None:
+        """Wait until the device holds everything."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise TargetUnwritable(f"{self._path}: {error.strerror}") from error
+
+    def __enter__(self) -> DeviceTarget:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+
+
+Target = FileTarget | DeviceTarget
+
+
+def open_target(path: Path, size: int, *, overwrite: bool) -> Target:
+    """The target that `path` names: a block device where one is, else a file. Raises TargetExists, TargetUnwritable."""
+    kind = DeviceTarget if path.exists() and stat.S_ISBLK(path.stat().st_mode) else FileTarget
+    return kind(path, size, overwrite=overwrite)
+
+
+def _write(fd: int, path: Path, offset: int, data: memoryview) -> None:
+    left = data
+    while left:
+        try:
+            count = os.pwrite(fd, left, offset)
+        except OSError as error:
+            raise TargetUnwritable(f"{path}: {len(left)} bytes at {offset}: {error.strerror}") from error
+        left = left[count:]
+        offset += count
