@@ -45,11 +45,12 @@ class KnownChunks(Protocol):
 
 
 class MemoryKnownChunks:
-    """A dict. For tests, and for a backup whose index cannot be opened."""
+    """A dict. For tests, and for a backup whose index cannot be opened: then it is bounded, and forgets the oldest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_chunks: int | None = None) -> None:
+        self._max_chunks = max_chunks
         self._places: dict[bytes, tuple[int, int]] = {}
-        self._containers: set[int] = set()
+        self._keys_by_cid: dict[int, list[bytes]] = {}
         self._lock = threading.Lock()
 
     def locate(self, fingerprints: Fingerprints) -> Places:
@@ -61,19 +62,25 @@ class MemoryKnownChunks:
 
     def record(self, cid: int, fingerprints: Fingerprints) -> None:
         with self._lock:
-            self._containers.add(cid)
-            for slot, key in enumerate(keys(fingerprints)):
+            self._keys_by_cid[cid] = keys(fingerprints)
+            for slot, key in enumerate(self._keys_by_cid[cid]):
                 self._places.setdefault(key, (cid, slot))
+            while self._max_chunks is not None and len(self._places) > self._max_chunks and len(self._keys_by_cid) > 1:
+                self._drop(next(iter(self._keys_by_cid)))
 
     def forget(self, cids: Iterable[int]) -> None:
-        gone = set(cids)
         with self._lock:
-            self._containers -= gone
-            self._places = {key: place for key, place in self._places.items() if place[0] not in gone}
+            for cid in cids:
+                self._drop(cid)
+
+    def _drop(self, cid: int) -> None:
+        for key in self._keys_by_cid.pop(cid, ()):
+            if self._places.get(key, (0, 0))[0] == cid:
+                del self._places[key]
 
     def containers(self) -> set[int]:
         with self._lock:
-            return set(self._containers)
+            return set(self._keys_by_cid)
 
 
 def keys(fingerprints: Fingerprints) -> list[bytes]:

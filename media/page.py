@@ -135,12 +135,17 @@ def decode(plain: bytes, ref: PageRef, page_key: bytes, level: int, index: int, 
     return page
 
 
+def places_start(plain: bytes) -> int:
+    """Where in a page's plain bytes the places begin, which its fingerprint does not cover."""
+    level, n, _ = _HEAD.unpack_from(plain)
+    return int(_HEAD.size + -(-n * (40 if level == 0 else 36) // 8) * 8)
+
+
 def _decode_shape(plain: bytes, where: str) -> tuple[Page, int]:
     if len(plain) < _HEAD.size:
         raise PageCorrupt(f"{where}: page of {len(plain)} bytes, expected at least {_HEAD.size}")
     level, n, index = _HEAD.unpack_from(plain)
-    per_entry = 40 if level == 0 else 36
-    covered_len = _HEAD.size + -(-n * per_entry // 8) * 8
+    covered_len = places_start(plain)
     if len(plain) < covered_len + _PLACES.size:
         raise PageCorrupt(
             f"{where}: page of {len(plain)} bytes with {n} entries, expected at least {covered_len + _PLACES.size}"

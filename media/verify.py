@@ -1,0 +1,241 @@
+"""Verification: is what the repository holds what was written?
+
+`verify_point` reads one recovery point as a restore would, to nowhere. `verify_all` reads every container whole, byte by byte, and
+then walks every point's pages once each, so shared data is read once however many points refer to it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import xxhash
+
+from ext.fingerprint import Fingerprinter
+from media.container import TRAILER_BYTES, Footer, Kind, decode_footer, decode_header, decode_trailer, scan
+from media.container_reader import ContainerReader
+from media.extents import Extent
+from media.faults import ContainerCorrupt, DamageFault, RecordCorrupt
+from media.ids import CONTAINERS, cid_of_name, cid_text
+from media.page import Leaf, fingerprint_of, places_start
+from media.pool import Pool
+from media.reader import DiskRestore, Lost, Outcome
+from media.record import Type
+from media.recovery_point import Commit, DiskTree, Points, RecoveryPoint, read_point
+from media.tree import TreeReader
+from runtime.tasks import in_parallel
+
+_BATCH_BYTES = 4 << 20
+
+
+class Nowhere:
+    """A target that keeps nothing."""
+
+    reads_zero = True
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Drop it."""
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        """Drop it."""
+
+
+def verify_point(
+    pool: Pool, containers: ContainerReader, point: RecoveryPoint, workers: int, advance: Callable[[int], None]
+) -> list[Outcome]:
+    """Read every byte of a point's disks as a restore would: one outcome a disk."""
+    return [DiskRestore(pool, containers, disk, Nowhere(), workers, advance).run() for disk in point.disks]
+
+
+@dataclass
+class DamagedContainer:
+    """What is wrong in one container: the slots that cannot be read, or all of it."""
+
+    faults: list[DamageFault]
+    slots: set[int] | None  # None: all
+
+
+@dataclass
+class Verdict:
+    """What `verify_all` found. `lost` holds, by recovery point and disk, what a restore would not bring back."""
+
+    containers: int = 0
+    records: int = 0
+    bytes: int = 0
+    damaged: dict[int, DamagedContainer] = field(default_factory=dict)
+    unreadable_points: dict[int, DamageFault] = field(default_factory=dict)
+    lost: dict[int, dict[int, list[Lost]]] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        return not (self.damaged or self.unreadable_points or self.lost)
+
+
+class Verification:
+    """One run over a whole repository."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        containers: ContainerReader,
+        workers: int,
+        begin: Callable[[int], None],
+        advance: Callable[[int], None],
+    ) -> None:
+        self._pool = pool
+        self._containers = containers
+        self._workers = workers
+        self._begin = begin
+        self._advance = advance
+        self._tree = TreeReader(containers, pool.keys.page)
+        self._fingerprinter = Fingerprinter(pool.keys.fingerprint)
+        self._lock = threading.Lock()
+        self._verdict = Verdict()
+        self._good_leaves: set[tuple[int, int, int]] = set()  # by place and segment: never by fingerprint
+
+    def run(self, points: Points) -> Verdict:
+        """Verify everything. Damage is in the verdict; faults of the repository as a place raise."""
+        entries = [(e, cid) for e in self._pool.repository.list(CONTAINERS) if (cid := cid_of_name(e.name)) is not None]
+        self._begin(sum(entry.size for entry, _ in entries))
+        in_parallel(self._workers, [cid for _, cid in entries], lambda _, cid: self._container(cid))
+        self._verdict.unreadable_points.update(points.damaged)
+        for commit in points.commits:
+            self._point(commit)
+        return self._verdict
+
+    def _container(self, cid: int) -> None:
+        faults: list[DamageFault] = []
+        slots: set[int] | None = set()
+        size = records = 0
+        try:
+            container = memoryview(self._containers.whole(cid))
+            size = len(container)
+            header = decode_header(container, cid, self._pool.id)
+            footer = self._footer(container, cid, header.header_len, faults)
+            records = len(footer)
+            for slot, fault in self._records(container, footer, cid, Kind(header.kind)):
+                faults.append(fault)
+                assert slots is not None
+                slots.add(slot)
+        except DamageFault as fault:
+            faults.append(fault)
+            slots = None
+        with self._lock:
+            self._verdict.containers += 1
+            self._verdict.records += records
+            self._verdict.bytes += size
+            if faults:
+                self._verdict.damaged[cid] = DamagedContainer(faults, slots)
+        self._advance(size)
+
+    def _footer(self, container: memoryview, cid: int, header_len: int, faults: list[DamageFault]) -> Footer:
+        """The footer; when the tail is damaged, that fault and what scanning finds. Also checks the hash of the whole."""
+        try:
+            trailer = decode_trailer(container[-TRAILER_BYTES:], cid, len(container))
+            raw = bytes(container[trailer.footer_offset : trailer.footer_offset + trailer.footer_len])
+            footer = decode_footer(raw, trailer, cid)
+        except DamageFault as fault:
+            faults.append(fault)
+            return scan(container, cid, header_len)
+        if xxhash.xxh3_128_digest(container[: trailer.footer_offset]) != trailer.body_hash:
+            where = f"{cid_text(cid)}: its {trailer.footer_offset} bytes at 0"
+            faults.append(ContainerCorrupt(f"{where} are not the ones that its trailer's hash covers"))
+        return footer
+
+    def _records(
+        self, container: memoryview, footer: Footer, cid: int, kind: Kind
+    ) -> Iterator[tuple[int, DamageFault]]:
+        """The slots that cannot be read, and why."""
+        find_key = self._containers.key_finder(cid)
+        batch: list[tuple[int, bytes]] = []
+        held = 0
+        for slot, offset in enumerate(footer["offset"].tolist()):
+            try:
+                header, plain = self._containers.decode(container[offset:], cid, offset, find_key)
+                if header.fingerprint != footer["fingerprint"][slot].tobytes():
+                    raise RecordCorrupt(
+                        f"{cid_text(cid)} at {offset}: not the record that the footer names in slot {slot}"
+                    )
+                if kind == Kind.PAGES and self._page_fingerprint(plain) != header.fingerprint:
+                    raise RecordCorrupt(f"{cid_text(cid)} at {offset}: page is not what its fingerprint says")
+            except DamageFault as fault:
+                yield slot, fault
+                continue
+            if header.type == Type.CHUNK:
+                batch.append((slot, plain))
+                held += len(plain)
+            if held >= _BATCH_BYTES:
+                yield from self._fingerprints(batch, footer, cid)
+                batch, held = [], 0
+        yield from self._fingerprints(batch, footer, cid)
+
+    def _page_fingerprint(self, plain: bytes) -> bytes:
+        return fingerprint_of(self._pool.keys.page, plain[: places_start(plain)])
+
+    def _fingerprints(
+        self, batch: list[tuple[int, bytes]], footer: Footer, cid: int
+    ) -> Iterator[tuple[int, DamageFault]]:
+        slots = [slot for slot, _ in batch]
+        lengths = np.array([len(plain) for _, plain in batch], np.uint32)
+        offsets = (np.cumsum(lengths, dtype=np.uint32) - lengths).astype(np.uint32)
+        found = np.empty((len(batch), 32), np.uint8)
+        self._fingerprinter.batch(
+            np.frombuffer(b"".join(plain for _, plain in batch), np.uint8), offsets, lengths, found
+        )
+        for row in np.flatnonzero((found != footer["fingerprint"][slots]).any(axis=1)).tolist():
+            slot = slots[row]
+            where = f"{cid_text(cid)} at {footer['offset'][slot]}"
+            yield slot, RecordCorrupt(f"{where}: plain bytes are not what their fingerprint says")
+
+    def _point(self, commit: Commit) -> None:
+        try:
+            point = read_point(self._pool, commit)
+        except DamageFault as fault:
+            self._verdict.unreadable_points[commit.sid] = fault
+            return
+        for disk in point.disks:
+            lost = list(self._disk(disk))
+            if lost:
+                self._verdict.lost.setdefault(commit.sid, {})[disk.disk] = lost
+
+    def _disk(self, disk: DiskTree) -> Iterator[Lost]:
+        segment_bytes = self._pool.parameters.segment_bytes
+        lost: list[Lost] = []
+
+        def lose(first: int, count: int, fault: DamageFault) -> None:
+            offset = first * segment_bytes
+            lost.append(Lost(Extent(offset, min((first + count) * segment_bytes, disk.size) - offset), fault))
+
+        for segment, ref in self._tree.leaves(disk.root, lose):
+            if (ref.cid, ref.slot, segment) in self._good_leaves:
+                continue
+            try:
+                leaf = self._tree.leaf(ref, segment)
+            except DamageFault as fault:
+                lose(segment, 1, fault)
+                continue
+            bad = list(self._leaf(leaf, segment * segment_bytes))
+            lost += bad
+            if not bad:
+                self._good_leaves.add((ref.cid, ref.slot, segment))
+        yield from lost
+
+    def _leaf(self, leaf: Leaf, base: int) -> Iterator[Lost]:
+        """The chunks of a leaf that cannot be read: not in the container that it names, or found damaged there."""
+        confirmed = self._containers.confirm(leaf.places, leaf.fingerprints)
+        doubtful = {cid for cid in self._verdict.damaged if (leaf.places.cids == cid).any()}
+        for row in np.flatnonzero(
+            (confirmed.cids == 0) | np.isin(leaf.places.cids, np.array(sorted(doubtful), np.uint64))
+        ).tolist():
+            cid, slot = int(leaf.places.cids[row]), int(leaf.places.slots[row])
+            try:
+                slot = self._containers.slot_of(cid, slot, leaf.fingerprints[row].tobytes())
+                damaged = self._verdict.damaged.get(cid)
+                if damaged is None or (damaged.slots is not None and slot not in damaged.slots):
+                    continue
+                fault = damaged.faults[0]
+            except DamageFault as found:
+                fault = found
+            yield Lost(Extent(base + int(leaf.offsets[row]), int(leaf.lengths[row])), fault)
