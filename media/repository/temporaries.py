@@ -27,7 +27,7 @@ def create_temporary(directory: Path, posix: Posix) -> tuple[Path, int]:
         except FileNotFoundError:
             with suppress(FileExistsError):
                 posix.mkdir(directory)
-            continue
+            fd = posix.create(path)
         try:
             _lock(fd)
             if os.fstat(fd).st_nlink > 0:

@@ -1,0 +1,180 @@
+"""The product without a service: a repository, an index on this machine, images as disks. What the embedded commands stand on.
+
+Nothing is printed here: what a person should know besides the result is collected in `notes`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from media.backup import Backup, Report, Source
+from media.container_reader import ContainerReader
+from media.extents import Extent
+from media.faults import ParentDamaged, ParentUnfit
+from media.key_slots import Secret
+from media.known_chunks import KnownChunks, MemoryKnownChunks
+from media.marks import MarkKind, read_marks
+from media.pool import Pool, open_pool
+from media.reader import DiskRestore, Outcome
+from media.rebuild import CaughtUp, catch_up
+from media.recovery_point import Commit, DiskTree, Machine, list_points
+from media.repository.locate import open_place
+from media.session import Process
+from mediaagent.ddb.chunk_index import open_index
+from mediaagent.ddb.directory import default_directory
+from mediaagent.ddb.faults import DdbFault
+from mediaagent.ddb.footer_cache import FooterCache
+from runtime.clock import Clock, SystemClock
+from vsa.disks.changed_extents import ChangedExtents
+from vsa.disks.image import ImageDisk
+from vsa.disks.target import open_target
+
+MISSES_MAX_CHUNKS = 200_000  # 60 MB: what a backup without an index remembers of what it stored itself
+
+
+class Progress(Protocol):
+    """What long work tells: a phase begins with so many units in all, and some of them are done."""
+
+    def begin(self, phase: str, total: int) -> None: ...
+
+    def advance(self, count: int) -> None: ...
+
+
+@dataclass
+class Repo:
+    """An open repository, and what to tell the person who opened it."""
+
+    pool: Pool
+    containers: ContainerReader
+    notes: list[str] = field(default_factory=list)
+    clock: Clock = field(default_factory=SystemClock)
+
+
+def open_repo(url: str, secret: Secret) -> Repo:
+    """Open the repository at `url`. Raises what `open_pool` does."""
+    pool = open_pool(open_place(url), secret)
+    return Repo(pool, ContainerReader(pool))
+
+
+@contextmanager
+def index_of(repo: Repo, directory: Path | None, progress: Progress) -> Iterator[tuple[KnownChunks, CaughtUp]]:
+    """The index of a repository, brought up to date; what is recorded in it is durable when the context ends.
+
+    An index that cannot be used costs space, never a backup: misses are answered then, and a note says why.
+    """
+    place = directory or default_directory(repo.pool.id.bytes)
+    try:
+        index = open_index(place, repo.pool.id.bytes)
+    except DdbFault as fault:
+        repo.notes.append(f"the index cannot be used, so data that other machines stored is stored again: {fault}")
+        yield MemoryKnownChunks(MISSES_MAX_CHUNKS), CaughtUp()
+        return
+    repo.notes += index.notes
+    with index:
+        repo.containers = ContainerReader(repo.pool, FooterCache(place, repo.pool.id.bytes))
+        learned = catch_up(
+            repo.pool, repo.containers, index, lambda count: progress.begin("index", count), progress.advance
+        )
+        repo.notes += [f"left out of the index: {fault}" for fault in learned.damaged.values()]
+        yield index, learned
+    if index.fault is not None:
+        repo.notes.append(f"the index failed on the way, so some data may be stored twice: {index.fault}")
+
+
+@dataclass(frozen=True)
+class Images:
+    """What to back up: the images are disks 0 .. n of one machine."""
+
+    machine: str
+    paths: list[Path]
+    changed: dict[int, ChangedExtents]  # by disk number; empty: read everything
+
+
+def back_up(
+    repo: Repo, images: Images, parent: str, level: int, index: Path | None, progress: Progress, workers: int = 0
+) -> Report:
+    """One backup. `parent` is a recovery point, `auto` (the newest good one of this machine) or `none`.
+
+    Raises what `media.backup.Backup.run` does, and the faults of the images.
+    """
+    with ExitStack() as stack:
+        disks = [stack.enter_context(ImageDisk(path)) for path in images.paths]
+        known, _ = stack.enter_context(index_of(repo, index, progress))
+        chosen = _parent(repo, images.machine, parent)
+        changes = _changes(images, disks, chosen)
+        sources = [Source(str(number), disk, changes.get(number)) for number, disk in enumerate(disks)]
+        description = {"source": "images", "disks": [{"path": str(path.absolute())} for path in images.paths]}
+        machine = Machine(images.machine, images.machine)
+
+        def run(parent_point: Commit | None) -> Report:
+            progress.begin("backup", sum(disk.size for disk in disks))
+            backup = Backup(
+                repo.pool,
+                machine,
+                sources,
+                known,
+                repo.containers,
+                repo.clock,
+                Process.this(),
+                level,
+                workers or os.cpu_count() or 1,
+                progress.advance,
+            )
+            return backup.run(parent_point, description)
+
+        try:
+            return run(chosen)
+        except ParentDamaged as fault:
+            # The images hold everything, so a damaged parent costs reading them whole and nothing else.
+            repo.notes.append(f"backed up without a parent, because it is damaged: {fault}")
+            return run(None)
+
+
+def _parent(repo: Repo, machine: str, parent: str) -> Commit | None:
+    points = list_points(repo.pool)
+    if parent == "none":
+        return None
+    if parent != "auto":
+        commit = points.find(parent)
+        if commit.machine.id != machine:
+            raise ParentUnfit(
+                f"--parent {parent}: expected a recovery point of {machine}, found one of {commit.machine.name}"
+            )
+        return commit
+    for commit in reversed(points.commits):
+        if commit.machine.id == machine and not any(
+            m.kind is MarkKind.SUSPECT for m in read_marks(repo.pool, commit.sid)
+        ):
+            return commit
+    return None
+
+
+def _changes(images: Images, disks: list[ImageDisk], parent: Commit | None) -> dict[int, list[Extent]]:
+    """The changed extents by disk, after checking that they count from the parent and fit the images."""
+    for number, changed in images.changed.items():
+        found = "there is none" if parent is None else f"the parent is {parent.id}"
+        if parent is None or int(changed.since, 16) != parent.sid:
+            raise ParentUnfit(f"--changed-extents: disk {number} counts from {changed.since}, but {found}")
+        if number >= len(disks):
+            raise ParentUnfit(f"--changed-extents: disk {number} of {len(disks)} disks")
+        if changed.size != disks[number].size:
+            raise ParentUnfit(
+                f"--changed-extents: disk {number} has {changed.size} bytes there, {images.paths[number]} has {disks[number].size}"
+            )
+    return {number: changed.extents for number, changed in images.changed.items()}
+
+
+def restore(repo: Repo, disk: DiskTree, to: Path, progress: Progress, *, overwrite: bool, workers: int = 0) -> Outcome:
+    """Write one disk of a recovery point to a file or block device; what was lost is in the outcome. Raises Target faults."""
+    with open_target(to, disk.size, overwrite=overwrite) as target:
+        progress.begin("restore", disk.size)
+        outcome = DiskRestore(
+            repo.pool, repo.containers, disk, target, workers or os.cpu_count() or 1, progress.advance
+        ).run()
+        target.finish()
+    return outcome

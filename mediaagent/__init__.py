@@ -1,0 +1,1 @@
+"""The data mover beside the repository. For now: its dedup database."""
