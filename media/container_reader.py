@@ -31,7 +31,7 @@ from media.faults import (
     RecordCorrupt,
     RecordMissing,
 )
-from media.ids import RELOCATIONS, cid_text, container_name
+from media.ids import RELOCATIONS, Where, cid_text, container_name
 from media.keys import SealingKey
 from media.known_chunks import Fingerprints, Places
 from media.pool import Pool
@@ -207,5 +207,4 @@ class ContainerReader:
         decompressor = getattr(self._thread, "decompressor", None)
         if decompressor is None:
             decompressor = self._thread.decompressor = zstandard.ZstdDecompressor()
-        where = f"{cid_text(cid)} at {offset}"
-        return read_record(raw, where, find_key, decompressor, sealed_pool=self._pool.parameters.encrypted)
+        return read_record(raw, Where(cid, offset), find_key, decompressor, sealed_pool=self._pool.parameters.encrypted)

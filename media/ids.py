@@ -7,6 +7,7 @@ hexadecimal, so a listing is in numeric order. cid 0 never exists: it means "no 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 NO_CID = 0
 MAX_SID = (1 << 40) - 1
@@ -47,6 +48,16 @@ def sid_text(sid: int) -> str:
 def cid_text(cid: int) -> str:
     """How a container is named to people: `c-<sid>.<seq>` without leading zeros."""
     return f"c-{cid >> 24:x}.{cid & MAX_SEQ:x}"
+
+
+class Where(NamedTuple):
+    """An offset in a container, for messages; made for every record, so it becomes text only when a message is."""
+
+    cid: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{cid_text(self.cid)} at {self.offset}"
 
 
 def container_name(cid: int) -> str:

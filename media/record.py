@@ -92,7 +92,7 @@ def _check(header: bytes) -> bytes:
     return _CHECK.pack(xxhash.xxh3_64_intdigest(header) & 0xFFFFFFFF)
 
 
-def read_header(buffer: memoryview, where: str) -> Header:
+def read_header(buffer: memoryview, where: object) -> Header:
     """Decode the header at the start of `buffer`. Raises RecordCorrupt or FormatTooNew, which name `where`."""
     if len(buffer) < HEADER_BYTES:
         raise RecordCorrupt(f"{where}: {len(buffer)} of {HEADER_BYTES} bytes of a record's header")
@@ -115,7 +115,12 @@ KeyFinder = Callable[[int], SealingKey | None]
 
 
 def read_record(
-    buffer: memoryview, where: str, find_key: KeyFinder, decompressor: zstandard.ZstdDecompressor, *, sealed_pool: bool
+    buffer: memoryview,
+    where: object,
+    find_key: KeyFinder,
+    decompressor: zstandard.ZstdDecompressor,
+    *,
+    sealed_pool: bool,
 ) -> tuple[Header, bytes]:
     """The header and the plain bytes of the record at the start of `buffer`.
 

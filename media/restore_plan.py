@@ -1,0 +1,136 @@
+"""The plan of a restore: the chunks of a window of a disk, by container, and what to fetch of each container.
+
+Columns and rows only; nothing here reads. Per-chunk Python costs seconds on a large disk, so what the reader needs of each
+record is made at once for a whole container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from media.container import Footer
+from media.extents import Extent
+from media.known_chunks import Fingerprints, keys
+from media.page import Leaf
+from media.record import HEADER_BYTES
+
+_GAP_BYTES = 1 << 20  # unused bytes read rather than asking again
+# Bytes asked for at once. A whole container would be fresh memory every time, which the kernel clears page by page: a
+# quarter of the CPU seconds of a restore, measured; blocks of this size come from the heap again.
+_FETCH_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """n chunks of a disk as columns, each with the place that its leaf names."""
+
+    offsets: NDArray[np.uint64]
+    lengths: NDArray[np.uint32]
+    fingerprints: Fingerprints
+    cids: NDArray[np.uint64]
+    slots: NDArray[np.uint32]
+
+    @staticmethod
+    def none() -> Chunks:
+        """No chunks."""
+        n32, n64 = np.empty(0, np.uint32), np.empty(0, np.uint64)
+        return Chunks(n64, n32, np.empty((0, 32), np.uint8), n64, n32)
+
+    @staticmethod
+    def of(leaf: Leaf, base: int) -> Chunks:
+        """The chunks of a leaf whose segment begins at `base`."""
+        return Chunks(
+            leaf.offsets.astype(np.uint64) + np.uint64(base),
+            leaf.lengths,
+            leaf.fingerprints,
+            leaf.places.cids,
+            leaf.places.slots,
+        )
+
+    @staticmethod
+    def joined(parts: list[Chunks]) -> Chunks:
+        """All of them, in order."""
+        if not parts:
+            return Chunks.none()
+        return Chunks(*(np.concatenate(columns) for columns in zip(*(part.columns() for part in parts), strict=True)))
+
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        return self.offsets, self.lengths, self.fingerprints, self.cids, self.slots
+
+    def rows(self, rows: NDArray[np.int64]) -> Chunks:
+        """Some of them."""
+        return Chunks(*(column[rows] for column in self.columns()))
+
+    def extents(self, first: int, last: int) -> list[Extent]:
+        """Where the chunks of rows [first, last) are on the disk."""
+        return [
+            Extent(offset, length)
+            for offset, length in zip(self.offsets[first:last].tolist(), self.lengths[first:last].tolist(), strict=True)
+        ]
+
+    def by_container(self) -> list[Chunks]:
+        """Grouped by container, the groups in order of the first offset that needs them."""
+        order = np.argsort(self.cids, kind="stable")
+        borders = np.flatnonzero(np.diff(self.cids[order])) + 1
+        groups = [rows for rows in np.split(order, borders) if len(rows)]
+        groups.sort(key=lambda rows: int(rows[0]))
+        return [self.rows(rows) for rows in groups]
+
+    def holes(self, others: Iterable[Extent], position: int, end: int) -> Iterator[Extent]:
+        """What neither these chunks, which are in [position, end), nor `others` cover of it. Nothing of them overlaps."""
+        rest = list(others)
+        starts = np.concatenate([self.offsets, np.array([e.offset for e in rest], np.uint64)])
+        ends = np.concatenate([self.offsets + self.lengths, np.array([e.end for e in rest], np.uint64)])
+        firsts = np.concatenate([np.array([position], np.uint64), np.sort(ends)])
+        lasts = np.concatenate([np.sort(starts), np.array([end], np.uint64)])
+        for row in np.flatnonzero(lasts > firsts).tolist():
+            yield Extent(int(firsts[row]), int(lasts[row]) - int(firsts[row]))
+
+
+class Wanted(NamedTuple):
+    """A record to open: where it lies in its container, what it must be, and the rows of chunks that it is."""
+
+    offset: int
+    end: int
+    slot: int
+    plain_len: int
+    fingerprint: bytes
+    first_row: int
+    last_row: int
+
+
+def wanted_records(chunks: Chunks, footer: Footer) -> list[Wanted]:
+    """One for every slot that `chunks`, which are in slot order and confirmed by `footer`, need; in that order."""
+    firsts = np.flatnonzero(np.diff(chunks.slots.astype(np.int64), prepend=-1))
+    entries = footer[chunks.slots[firsts]]
+    offsets = entries["offset"].astype(np.int64)
+    return [
+        Wanted(*fields)
+        for fields in zip(
+            offsets.tolist(),
+            (offsets + HEADER_BYTES + entries["stored_len"]).tolist(),
+            chunks.slots[firsts].tolist(),
+            chunks.lengths[firsts].tolist(),
+            keys(chunks.fingerprints[firsts]),
+            firsts.tolist(),
+            [*firsts[1:].tolist(), len(chunks.slots)],
+            strict=True,
+        )
+    ]
+
+
+def runs(wanted: list[Wanted]) -> Iterator[list[Wanted]]:
+    """Records that are fetched with one request: gaps up to 1 MiB, 8 MiB at a time."""
+    run: list[Wanted] = []
+    for record in wanted:
+        if run and (record.offset - run[-1].end > _GAP_BYTES or record.end - run[0].offset > _FETCH_BYTES):
+            yield run
+            run = []
+        run.append(record)
+    if run:
+        yield run
