@@ -145,7 +145,9 @@ def read_record(
     plain = content
     if header.codec == Codec.ZSTD:
         try:
-            plain = decompressor.decompress(content, max_output_size=header.plain_len)
+            if zstandard.frame_content_size(content) != header.plain_len:  # before memory is taken for what it claims
+                raise RecordCorrupt(f"{where}: its zstd frame is not of {header.plain_len} bytes")
+            plain = decompressor.decompress(content, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise RecordCorrupt(f"{where}: does not decompress to {header.plain_len} bytes: {error}") from error
     if len(plain) != header.plain_len:
