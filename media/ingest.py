@@ -139,7 +139,7 @@ class DiskIngest:
             new = self._whole(worker, segment, size, old)
         else:
             new = self._resumed(worker, segment, size, old)
-        self._finish(worker, segment, old, ref, new)
+        self._finish(worker, segment, old, new)
 
     def _whole(self, worker: Worker, segment: int, size: int, old: Leaf | None) -> Leaf | None:
         data = worker.data[:size]
@@ -173,7 +173,7 @@ class DiskIngest:
         """Fill [first, last) of the worker's memory with the segment's bytes; what is not in `may_be_data` is zero."""
         started = self._clock.monotonic_seconds()
         base = segment * self._segment_bytes
-        view = memoryview(worker.data).cast("B")
+        view = memoryview(worker.data)
         wanted = list(within(may_be_data, base + first, last - first))
         there = normal(e for piece in wanted for e in self.disk.data_extents(piece.offset, piece.length))
         for gap in gaps(there, base + first, last - first):
@@ -233,7 +233,7 @@ class DiskIngest:
         self._phase(worker, "locate", started)
         started = self._clock.monotonic_seconds()
         new = np.flatnonzero(places.cids == 0)
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
         fresh = self._fresh.places
         for row, key in zip(new.tolist(), keys(fingerprints[new]), strict=True):
             place = fresh.get(key)
@@ -245,7 +245,7 @@ class DiskIngest:
             places.cids[row], places.slots[row] = place
         self._phase(worker, "pack", started)
 
-    def _finish(self, worker: Worker, segment: int, old: Leaf | None, ref: PageRef | None, new: Leaf | None) -> None:
+    def _finish(self, worker: Worker, segment: int, old: Leaf | None, new: Leaf | None) -> None:
         if old is not None and new is not None and new.says_the_same(old):
             return
         if old is None and new is None:

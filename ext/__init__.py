@@ -1,0 +1,1 @@
+"""Native kernels: bytes in, bytes out. No policy, no I/O, no configuration."""
