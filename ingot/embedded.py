@@ -6,6 +6,7 @@ Nothing is printed here: what a person should know besides the result is collect
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from typing import Protocol
 from media.backup import Backup, Report, Source
 from media.container_reader import ContainerReader
 from media.extents import Extent
-from media.faults import ParentDamaged, ParentUnfit
+from media.faults import DamageFault, ParentDamaged, ParentUnfit
+from media.ids import CONTAINERS, cid_of_name
 from media.key_slots import Secret
 from media.known_chunks import KnownChunks, MemoryKnownChunks
 from media.marks import MarkKind, read_marks
@@ -25,10 +27,12 @@ from media.rebuild import CaughtUp, catch_up
 from media.recovery_point import Commit, DiskTree, Machine, list_points
 from media.repository.locate import open_place
 from media.session import Process
-from mediaagent.ddb.chunk_index import open_index
+from mediaagent.ddb.chunk_index import ChunkIndex, open_index
 from mediaagent.ddb.directory import default_directory
 from mediaagent.ddb.faults import DdbFault
 from mediaagent.ddb.footer_cache import FooterCache
+from mediaagent.ddb.occupancy import Occupancy
+from mediaagent.ddb.opening import Limits
 from runtime.clock import Clock, SystemClock
 from vsa.disks.changed_extents import ChangedExtents
 from vsa.disks.image import ImageDisk
@@ -67,8 +71,8 @@ def index_of(repo: Repo, directory: Path | None, progress: Progress) -> Iterator
 
     An index that cannot be used costs space, never a backup: misses are answered then, and a note says why.
     """
-    place = directory or default_directory(repo.pool.id.bytes)
     try:
+        place = directory or default_directory(repo.pool.id.bytes)
         index = open_index(place, repo.pool.id.bytes)
     except DdbFault as fault:
         repo.notes.append(f"the index cannot be used, so data that other machines stored is stored again: {fault}")
@@ -76,14 +80,71 @@ def index_of(repo: Repo, directory: Path | None, progress: Progress) -> Iterator
         return
     repo.notes += index.notes
     with index:
-        repo.containers = ContainerReader(repo.pool, FooterCache(place, repo.pool.id.bytes))
-        learned = catch_up(
-            repo.pool, repo.containers, index, lambda count: progress.begin("index", count), progress.advance
-        )
-        repo.notes += [f"left out of the index: {fault}" for fault in learned.damaged.values()]
-        yield index, learned
+        _forget_gone(repo, index, FooterCache(place, repo.pool.id.bytes))
+        yield index, _caught_up(repo, index, place, progress)
     if index.fault is not None:
         repo.notes.append(f"the index failed on the way, so some data may be stored twice: {index.fault}")
+
+
+def _forget_gone(repo: Repo, index: ChunkIndex, footers: FooterCache) -> None:
+    """Containers that went away must not be confirmed by the footers that are kept of them.
+
+    What is known is asked before what is there: a container that another process stores meanwhile is in both or in none.
+    """
+    known = index.containers()
+    gone = known - {cid for entry in repo.pool.repository.list(CONTAINERS) if (cid := cid_of_name(entry.name))}
+    if gone:
+        repo.notes.append(f"{len(gone)} containers that the index knows are gone; their chunks are stored again")
+        index.forget(gone)
+        footers.forget(gone)
+
+
+def _caught_up(repo: Repo, index: ChunkIndex, place: Path, progress: Progress) -> CaughtUp:
+    repo.containers = ContainerReader(repo.pool, FooterCache(place, repo.pool.id.bytes))
+    learned = catch_up(
+        repo.pool, repo.containers, index, lambda count: progress.begin("index", count), progress.advance
+    )
+    repo.notes += [f"left out of the index: {fault}" for fault in learned.damaged.values()]
+    return learned
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """An index made anew, and where it lies."""
+
+    directory: Path
+    learned: CaughtUp
+
+
+def rebuild_index(repo: Repo, directory: Path | None, progress: Progress) -> Rebuilt:
+    """Drop the index of a repository on this machine and make it again from the containers' footers.
+
+    Raises DdbFault, DdbForeign included: what is not this repository's index is not removed.
+    """
+    place = directory or default_directory(repo.pool.id.bytes)
+    open_index(place, repo.pool.id.bytes).close()  # is it ours
+    with Occupancy(place).guarded(Limits().patience_seconds):
+        for name in ("data.mdb", "lock.mdb", "ddb.json"):
+            (place / name).unlink(missing_ok=True)
+    shutil.rmtree(place / "footers", ignore_errors=True)
+    with open_index(place, repo.pool.id.bytes) as index:
+        learned = _caught_up(repo, index, place, progress)
+    if index.fault is not None:
+        raise index.fault
+    return Rebuilt(place, learned)
+
+
+def forget_containers(repo: Repo, directory: Path | None, cids: set[int]) -> None:
+    """Have the index on this machine answer with these containers no more, so that the next backup stores their chunks again."""
+    try:
+        place = directory or default_directory(repo.pool.id.bytes)
+        if not cids or not (place / "ddb.json").exists():
+            return
+        with open_index(place, repo.pool.id.bytes) as index:
+            index.forget(cids)
+        FooterCache(place, repo.pool.id.bytes).forget(cids)
+    except DdbFault as fault:
+        repo.notes.append(f"the index still knows damaged containers; `ingot rebuild` after removing them: {fault}")
 
 
 @dataclass(frozen=True)
@@ -146,25 +207,38 @@ def _parent(repo: Repo, machine: str, parent: str) -> Commit | None:
                 f"--parent {parent}: expected a recovery point of {machine}, found one of {commit.machine.name}"
             )
         return commit
-    for commit in reversed(points.commits):
-        if commit.machine.id == machine and not any(
-            m.kind is MarkKind.SUSPECT for m in read_marks(repo.pool, commit.sid)
-        ):
-            return commit
-    return None
+    newest = points.newest_of(machine)
+    if newest is None:
+        return None
+    if is_suspect(repo, newest):
+        # Older points share its data, so they may be hit as well; reading everything costs nothing but time.
+        repo.notes.append(f"backed up without a parent, because {newest.id} is marked suspect")
+        return None
+    return newest
+
+
+def is_suspect(repo: Repo, commit: Commit) -> bool:
+    """Whether the last verification found damage. Marks that cannot be read say that it did."""
+    try:
+        marks = read_marks(repo.pool, commit.sid)
+    except DamageFault:
+        return True
+    verdicts = [mark.kind for mark in marks if mark.kind in (MarkKind.SUSPECT, MarkKind.VERIFIED)]
+    return verdicts[-1:] == [MarkKind.SUSPECT]
 
 
 def _changes(images: Images, disks: list[ImageDisk], parent: Commit | None) -> dict[int, list[Extent]]:
     """The changed extents by disk, after checking that they count from the parent and fit the images."""
     for number, changed in images.changed.items():
         found = "there is none" if parent is None else f"the parent is {parent.id}"
-        if parent is None or int(changed.since, 16) != parent.sid:
+        if parent is None or changed.since.zfill(len(parent.id)).lower() != parent.id:
             raise ParentUnfit(f"--changed-extents: disk {number} counts from {changed.since}, but {found}")
         if number >= len(disks):
-            raise ParentUnfit(f"--changed-extents: disk {number} of {len(disks)} disks")
+            raise ParentUnfit(f"--changed-extents: expected disks below {len(disks)}, found disk {number}")
         if changed.size != disks[number].size:
             raise ParentUnfit(
-                f"--changed-extents: disk {number} has {changed.size} bytes there, {images.paths[number]} has {disks[number].size}"
+                f"--changed-extents: disk {number}: expected {disks[number].size} bytes, the size of {images.paths[number]}, "
+                f"found {changed.size}"
             )
     return {number: changed.extents for number, changed in images.changed.items()}
 

@@ -154,7 +154,7 @@ class Backup:
                     self._clock,
                 )
             )
-        longest = min(parameters.segment_bytes, max(source.disk.size for source in self._sources))
+        longest = min(parameters.segment_bytes, max((source.disk.size for source in self._sources), default=0))
         workers = [
             Worker(np.empty(longest, np.uint8), ChunkPacker(uploads, self._level)) for _ in range(self._worker_count)
         ]

@@ -96,8 +96,11 @@ class DiskIngest:
         return by_segment(outward(normal([*changes, *resized]), BLOCK_BYTES, self.disk.size), self._segment_bytes)
 
     def segments(self) -> Iterator[int]:
-        """The segments to look at, ascending: those that changed, or all that hold data now or held some in the parent."""
-        old = (segment for segment, _ in self._tree.leaves(self._parent))
+        """The segments to look at, ascending: those that changed, or all that hold data now or held some in the parent.
+
+        Raises ParentDamaged while it is drawn.
+        """
+        old = self._parent_segments()
         if self._changes is not None:
             count = -(-self.disk.size // self._segment_bytes)
             gone = {segment for segment in old if segment >= count} if self._shrank else set()
@@ -112,6 +115,13 @@ class DiskIngest:
                 upper = next(data, None)
             if lower == segment:
                 lower = next(old, None)
+
+    def _parent_segments(self) -> Iterator[int]:
+        try:
+            for segment, _ in self._tree.leaves(self._parent):
+                yield segment
+        except DamageFault as fault:
+            raise ParentDamaged(f"disk {self.number} of the parent: {fault}") from fault
 
     def _data_segments(self) -> Iterator[int]:
         done = -1
@@ -135,6 +145,8 @@ class DiskIngest:
         size = min(self._segment_bytes, self.disk.size - start)
         if size <= 0:
             new = None  # the disk shrank: this segment is gone
+        elif old is None and next(iter(self.disk.data_extents(start, size)), None) is None:
+            new = None  # holes still: a disk that grew by terabytes has nothing else
         elif self._changes is None:
             new = self._whole(worker, segment, size, old)
         else:

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from media import frame
-from media.faults import ObjectExists, RepositoryUnreachable
+from media.faults import FormatTooNew, ObjectCorrupt, ObjectExists, RepositoryUnreachable
 from media.frame import Kind
 from media.ids import MARKS, mark_name, sid_text
 from media.pool import Pool
@@ -53,6 +53,11 @@ def read_marks(pool: Pool, sid: int) -> list[Mark]:
     marks = []
     for entry in pool.repository.list(f"{MARKS}{sid_text(sid)}/"):
         body = frame.decode_json(pool.keys, Kind.MARK, entry.name, pool.repository.get(entry.name))
-        kind = MarkKind(body["kind"])
-        marks.append(Mark(kind, body["time"], body["who"], body.get("note", ""), body.get("until")))
+        try:
+            kind = MarkKind(body["kind"])
+            marks.append(Mark(kind, body["time"], body["who"], body.get("note", ""), body.get("until")))
+        except KeyError as error:
+            raise ObjectCorrupt(f"{entry.name}: expected a mark, found no {error}") from error
+        except ValueError as error:
+            raise FormatTooNew(f"{entry.name}: a mark that this build does not know: {error}") from error
     return marks

@@ -81,7 +81,8 @@ class Uploads:
     def _done(self, future: Future[None]) -> None:
         with self._lock:
             self._pending.discard(future)
-            self._failure = self._failure or future.exception()
+            if not future.cancelled():
+                self._failure = self._failure or future.exception()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -36,22 +36,23 @@ class TreeReader:
     def __init__(self, containers: ContainerReader, page_key: bytes) -> None:
         self._containers = containers
         self._page_key = page_key
-        # By place, never by fingerprint: two copies of a page may say the same and name different places.
-        self._interiors: OrderedDict[tuple[int, int], Interior] = OrderedDict()
+        # By place, never by fingerprint alone: two copies of a page may say the same and name different places. And a
+        # slot is a hint: two references to one place may mean different pages.
+        self._interiors: OrderedDict[PageRef, Interior] = OrderedDict()
         self._lock = threading.Lock()
 
     def page(self, ref: PageRef, level: int, index: int) -> Page:
         """The page at `ref`. Raises any DamageFault."""
         with self._lock:
-            known = self._interiors.get((ref.cid, ref.slot))
+            known = self._interiors.get(ref)
             if known is not None and (known.level, known.index) == (level, index):
-                self._interiors.move_to_end((ref.cid, ref.slot))
+                self._interiors.move_to_end(ref)
                 return known
         plain = self._containers.record(ref.cid, ref.slot, ref.fingerprint)
         page = decode(plain, ref, self._page_key, level, index, f"{cid_text(ref.cid)} slot {ref.slot}")
         if isinstance(page, Interior):
             with self._lock:
-                self._interiors[ref.cid, ref.slot] = page
+                self._interiors[ref] = page
                 if len(self._interiors) > _PAGES_IN_MEMORY:
                     self._interiors.popitem(last=False)
         return page

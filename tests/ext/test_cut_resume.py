@@ -164,10 +164,10 @@ def test_a_chunk_is_decided_once_the_block_at_its_longest_end_is_there():
 
 
 def test_a_sector_that_cuts_decides_before_more_is_read():
-    cutter = cut.Cutter(SECRETS, 4096)
-    data = np.frombuffer(hashlib.shake_256(b"a sector that cuts").digest(1 << 20), np.uint8)
+    cutter = cut.Cutter(SECRETS, 65536)
+    data = np.frombuffer(hashlib.shake_256(b"a sector that cuts").digest(8 << 20), np.uint8)
     chunks = segment(cutter, data)
-    start, length = next(c for c in chunks if BLOCK < c[1] <= cutter.max_bytes - BLOCK and c[0] % BLOCK == 0)
+    start, length = next(c for c in chunks if c[1] < cutter.max_bytes - BLOCK and c[0] % BLOCK == 0 and c[1] % BLOCK)
     window = data[start : start + -(-length // BLOCK) * BLOCK]
     assert len(window) < cutter.max_bytes
     offsets, lengths = room(1)
