@@ -4,7 +4,8 @@ python -m bench.engine --corpora DIR --work DIR [--runs N] [--synthetic] [--subj
 
 One run is, phase by phase and for every subject in turn: a system's first backup, the same image again, one day
 later, another machine, and restores of the first and the last. Images are in the page cache before
-anything is timed, and what the one before wrote is on the disk before the next begins. Every restore is compared with its image.
+anything is timed, and what the one before wrote is on the disk before the next begins. Every restore is compared with
+its image.
 """
 
 import argparse

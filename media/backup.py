@@ -1,7 +1,7 @@
 """A backup of one machine: session, ingest of its disks, pages, commit. The one write path.
 
-The order is what keeps the promise: claim a session (W1), look at what may be inherited (W4), store data, then pages, wait
-until both are durable (W6), then one put-if-absent makes the recovery point (W7).
+The order is what keeps the promise: claim a session (W1), look at what may be inherited (W4), store data, then pages,
+wait until both are durable (W6), then one put-if-absent makes the recovery point (W7).
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ UPLOAD_THREADS = 2
 
 @dataclass(frozen=True)
 class Source:
-    """One disk to back up. `changes` are what changed since the parent; None when that is not known: all is read then."""
+    """One disk to back up.
+
+    `changes` are what changed since the parent; None when that is not known: all is read then.
+    """
 
     key: str
     disk: Disk
@@ -83,8 +86,8 @@ class Backup:
     def run(self, parent: Commit | None, description: JSON) -> Report:
         """Back up, inheriting from `parent`. On return the recovery point is durable.
 
-        Raises SourceFault, RepositoryFault, ParentUnfit, ParentDamaged (try without a parent), SessionEnded, SessionUnknown. After
-        any of them nothing is visible; what was stored is found by the next run.
+        Raises SourceFault, RepositoryFault, ParentUnfit, ParentDamaged (try without a parent), SessionEnded,
+        SessionUnknown. After any of them nothing is visible; what was stored is found by the next run.
         """
         session = Session.begin(self._pool, self._clock, self._process)
         try:

@@ -1,7 +1,7 @@
 """Cutting a segment: whole, or resumed from the parent's list (datapath: docs/design/datapath.md).
 
-The law of resuming, a property test: the list of an incremental equals the list of a full re-cut, for every image and every
-change set. So a recovery point does not show how it was made.
+The law of resuming, a property test: the list of an incremental equals the list of a full re-cut, for every image and
+every change set. So a recovery point does not show how it was made.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def cut_whole(cutter: Cutter, data: NDArray[np.uint8]) -> Cuts:
 
 
 class Resumed(NamedTuple):
-    """The new list, and which of its chunks were cut anew: their bytes are in the buffer; the others are the parent's."""
+    """The new list, and which of its chunks were cut anew.
+
+    Their bytes are in the buffer; the others are the parent's.
+    """
 
     cuts: Cuts
     fresh: NDArray[np.bool_]
@@ -54,10 +57,12 @@ def resume_cut(
     data: NDArray[np.uint8],
     read: Callable[[int, int], None],
 ) -> Resumed:
-    """The list of a segment after `changes` (normal, whole 4 KiB blocks, within the segment), given the parent's list `old`.
+    """The list of a segment after `changes`, given the parent's list `old`.
 
-    `data` is the segment's memory; `read(first, last)` fills its bytes [first, last) and is called only for what the cut needs,
-    ascending and never twice for the same bytes.
+    `changes` are normal, whole 4 KiB blocks, within the segment.
+
+    `data` is the segment's memory; `read(first, last)` fills its bytes [first, last) and is called only for what the
+    cut needs, ascending and never twice for the same bytes.
     """
     size = len(data)
     room = cutter.capacity(size)

@@ -191,7 +191,8 @@ def decode_footer(raw: bytes, trailer: Trailer, cid: int) -> Footer:
 def scan(container: memoryview, cid: int, header_len: int) -> Footer:
     """The footer of a container that lost its own: every record whose header holds, in order.
 
-    Slots count what was found, so behind a damaged record they are too low: readers compare fingerprints (a slot is a hint).
+    Slots count what was found, so behind a damaged record they are too low: readers compare fingerprints (a slot is a
+    hint).
     """
     entries, position = [], header_len
     while position + HEADER_BYTES <= len(container):

@@ -1,6 +1,7 @@
 """Reading containers of a repository: footers, single records, whole containers; and W9, the confirmation of places.
 
-Footers are remembered in memory up to a bound, and in a local cache when one is given. Safe to use from several threads.
+Footers are remembered in memory up to a bound, and in a local cache when one is given. Safe to use from several
+threads.
 """
 
 from __future__ import annotations
@@ -197,9 +198,8 @@ class ContainerReader:
         raw = memoryview(self.extent(cid, offset, HEADER_BYTES + int(entry["stored_len"])))
         header, plain = self.decode(raw, cid, offset, self.key_finder(cid))
         if header.fingerprint != fingerprint:
-            raise RecordCorrupt(
-                f"{cid_text(cid)} at {offset}: record of {header.fingerprint.hex()[:16]}, footer says {fingerprint.hex()[:16]}"
-            )
+            found, wanted = header.fingerprint.hex()[:16], fingerprint.hex()[:16]
+            raise RecordCorrupt(f"{Where(cid, offset)}: record of {found}, footer says {wanted}")
         return plain
 
     def decode(self, raw: memoryview, cid: int, offset: int, find_key: KeyFinder) -> tuple[Header, bytes]:

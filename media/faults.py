@@ -159,7 +159,7 @@ class PageCorrupt(DamageFault):
 
 
 class ParentDamaged(DamageFault):
-    """Pages of the parent cannot be read, so nothing can be inherited from it; a backup without a parent can be made."""
+    """Pages of the parent cannot be read, so nothing is inherited from it; a backup without a parent can be made."""
 
     code = "media.parent_damaged"
 

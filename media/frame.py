@@ -37,7 +37,8 @@ def encode(keys: PoolKeys, kind: Kind, name: str, body: bytes) -> bytes:
 def decode(keys: PoolKeys, kind: Kind, name: str, frame: bytes) -> bytes:
     """The body of the object that lies under `name`.
 
-    Raises ObjectCorrupt, ObjectForeign, FormatTooNew, or RepositoryTampered when all is in shape but the signature is not ours.
+    Raises ObjectCorrupt, ObjectForeign, FormatTooNew, or RepositoryTampered when all is in shape but the signature is
+    not ours.
     """
     if len(frame) < _HEADER.size + _HMAC_BYTES:
         raise ObjectCorrupt(f"{name}: {len(frame)} bytes, expected at least {_HEADER.size + _HMAC_BYTES}")

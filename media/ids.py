@@ -31,7 +31,8 @@ _SID = re.compile(r"[0-9a-f]{10}")
 
 def cid_of(sid: int, seq: int) -> int:
     """The number of the container `seq` of session `sid`."""
-    assert 0 < sid <= MAX_SID and 0 <= seq <= MAX_SEQ, (sid, seq)
+    assert 0 < sid <= MAX_SID, sid
+    assert 0 <= seq <= MAX_SEQ, seq
     return sid << 24 | seq
 
 

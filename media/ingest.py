@@ -1,8 +1,8 @@
 """Ingest: a disk's bytes become chunks in containers and leaf pages (docs/design/datapath.md).
 
-Segments are independent, so a worker takes one and does all of it: read, cut, fingerprint, compare with the parent's leaf,
-locate the rest in one batch, pack what is new. No queue between stages; every heavy call releases the GIL; no Python
-runs per chunk unless the chunk is new or was found in the index.
+Segments are independent, so a worker takes one and does all of it: read, cut, fingerprint, compare with the parent's
+leaf, locate the rest in one batch, pack what is new. No queue between stages; every heavy call releases the GIL; no
+Python runs per chunk unless the chunk is new or was found in the index.
 """
 
 from __future__ import annotations

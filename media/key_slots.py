@@ -39,7 +39,10 @@ class Secret(Protocol):
         """The members that a new slot of this kind adds."""
 
     def open_slot(self, slot: dict[str, Any]) -> bytes | None:
-        """The master; None when this secret does not open the slot. Raises KeyError, TypeError or ValueError for no slot."""
+        """The master; None when this secret does not open the slot.
+
+        Raises KeyError, TypeError or ValueError for no slot.
+        """
 
 
 @dataclass(frozen=True)
@@ -181,8 +184,8 @@ def list_slots(repository: Repository) -> list[Slot]:
 def open_slots(repository: Repository, secret: Secret) -> Iterator[bytes]:
     """The masters that `secret` opens; more than one where an interrupted `init` left a slot behind.
 
-    One damaged slot does not hide the others. When none opens, raises KeyNeeded (the pool needs a secret and none was given), the
-    damage of a slot that might have, or KeyWrong.
+    One damaged slot does not hide the others. When none opens, raises KeyNeeded (the pool needs a secret and none was
+    given), the damage of a slot that might have, or KeyWrong.
     """
     tried, opened, damage, kinds = 0, 0, None, set()
     for entry in repository.list(KEYS):

@@ -114,7 +114,10 @@ def encode_key_table(*keys: SealingKey) -> bytes:
 
 
 def decode_key_table(buffer: memoryview) -> tuple[dict[int, bytes], int]:
-    """Key id -> wrapped key, and the length of the table at the start of `buffer`. Raises ValueError for what is no table."""
+    """Key id -> wrapped key, and the length of the table at the start of `buffer`.
+
+    Raises ValueError for what is no table.
+    """
     if len(buffer) < _TABLE.size:
         raise ValueError(f"key table: {len(buffer)} bytes, expected at least {_TABLE.size}")
     count, reserved = _TABLE.unpack_from(buffer)

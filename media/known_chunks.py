@@ -45,7 +45,10 @@ class KnownChunks(Protocol):
 
 
 class MemoryKnownChunks:
-    """A dict. For tests, and for a backup whose index cannot be opened: then it is bounded, and forgets the oldest first."""
+    """A dict.
+
+    For tests, and for a backup whose index cannot be opened: then it is bounded, and forgets the oldest first.
+    """
 
     def __init__(self, max_chunks: int | None = None) -> None:
         self._max_chunks = max_chunks

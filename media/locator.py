@@ -1,4 +1,7 @@
-"""Where chunks are that need not be stored: this session's own, and others' that an index hints at and a footer confirms."""
+"""Where chunks are that need not be stored.
+
+This session's own, and others' that an index hints at and a footer confirms.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from media.record import Type
 class FreshChunks:
     """This session's chunks that are not yet durable: fingerprint -> place.
 
-    When their container is durable they move to `KnownChunks`, so this stays as small as the open containers. Two workers
-    may store one chunk at the same instant; that costs its space and nothing else.
+    When their container is durable they move to `KnownChunks`, so this stays as small as the open containers. Two
+    workers may store one chunk at the same instant; that costs its space and nothing else.
     """
 
     def __init__(self, known: KnownChunks, containers: ContainerReader) -> None:

@@ -1,6 +1,7 @@
 """Pages: the nodes of a disk's tree (docs/format.md, section 6).
 
-A page's fingerprint covers what it says and not where things lie, so moving a chunk changes no page. Arrays in, arrays out.
+A page's fingerprint covers what it says and not where things lie, so moving a chunk changes no page. Arrays in,
+arrays out.
 """
 
 from __future__ import annotations
@@ -126,7 +127,10 @@ def encode(page: Page) -> tuple[bytes, bytes]:
 
 
 def decode(plain: bytes, ref: PageRef, page_key: bytes, level: int, index: int, where: str) -> Page:
-    """The page in `plain`, which must be what `ref` refers to, at this level and index. Raises PageCorrupt, which names `where`."""
+    """The page in `plain`, which must be what `ref` refers to, at this level and index.
+
+    Raises PageCorrupt, which names `where`.
+    """
     page, covered_len = _decode_shape(plain, where)
     if (page.level, page.index) != (level, index):
         raise PageCorrupt(f"{where}: page of level {page.level}, index {page.index}; expected {level}, {index}")

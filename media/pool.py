@@ -89,8 +89,8 @@ class Pool:
 def create_pool(repository: Repository, secret: Secret, parameters: Parameters, clock: Clock) -> Pool:
     """Make a repository in an empty place. Raises RepositoryExists, also for the loser of two at once.
 
-    The key slot comes first and `ingot.json` last: the place is a repository from the moment one can open it. What an interrupted
-    `init` left (slots and RESTORE/ without ingot.json) does not stand in the way of the next.
+    The key slot comes first and `ingot.json` last: the place is a repository from the moment one can open it. What an
+    interrupted `init` left (slots and RESTORE/ without ingot.json) does not stand in the way of the next.
     """
     if parameters.encrypted == isinstance(secret, NoSecret):
         raise KeyUnfit("a secret is for an encrypted repository, and an encrypted repository needs one")
@@ -141,7 +141,8 @@ def canonical(value: dict[str, Any]) -> bytes:
 def open_pool(repository: Repository, secret: Secret) -> Pool:
     """Open the repository that lies here.
 
-    Raises RepositoryMissing, ObjectCorrupt, FormatTooNew, RepositoryTampered, or what `open_slots` raises when no slot opens.
+    Raises RepositoryMissing, ObjectCorrupt, FormatTooNew, RepositoryTampered, or what `open_slots` raises when no
+    slot opens.
     """
     try:
         raw = repository.get(CONFIG)

@@ -1,7 +1,8 @@
-"""The one read path: a disk of a recovery point, planned by container, fetched and opened in parallel, written out of order.
+"""The one read path: a disk of a recovery point, planned by container, opened in parallel, written out of order.
 
-A window of the disk is planned at a time: its leaf pages give every chunk's place; grouped by container, each container is
-fetched once a window, whole or in coalesced extents, and each record is opened once. What is lost is reported, and the rest restored.
+A window of the disk is planned at a time: its leaf pages give every chunk's place; grouped by container, each
+container is fetched once a window, in coalesced extents, and each record is opened once. What is lost is reported,
+and the rest restored.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ class DiskRestore:
         arena.flush()
 
     def _confirmed(self, chunks: Chunks, footer: Footer, cid: int) -> Chunks:
-        """The chunks in slot order, each slot one that the footer confirms; what the container does not hold is lost."""
+        """The chunks in slot order, each slot confirmed by the footer; what the container does not hold is lost."""
         slots = chunks.slots.astype(np.int64)
         wrong = slots >= len(footer)
         there = np.flatnonzero(~wrong)

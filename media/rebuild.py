@@ -1,7 +1,8 @@
 """Bringing an index up to date from media: the footers of the containers that it does not know.
 
-One way for three needs: a run that goes on from what an interrupted one stored, a process that learns what others wrote, and a
-lost index. It only reads footers, newest first, because what a machine stored last is what its next backup asks for.
+One way for three needs: a run that goes on from what an interrupted one stored, a process that learns what others
+wrote, and a lost index. It only reads footers, newest first, because what a
+machine stored last is what its next backup asks for.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ def catch_up(
     begin: Callable[[int], None],
     advance: Callable[[int], None],
 ) -> CaughtUp:
-    """Record every container that lies in the repository and that `known` has not met. `begin` hears how many those are."""
+    """Record every container that lies in the repository and that `known` has not met.
+
+    `begin` hears how many those are.
+    """
     there = {cid for entry in pool.repository.list(CONTAINERS) if (cid := cid_of_name(entry.name)) is not None}
     missing = sorted(there - known.containers(), reverse=True)
     begin(len(missing))

@@ -124,8 +124,8 @@ def read_record(
 ) -> tuple[Header, bytes]:
     """The header and the plain bytes of the record at the start of `buffer`.
 
-    Tag (or hash), bounds and plain length are checked here; **the fingerprint is checked by the caller**, who has a batch of them.
-    Raises RecordCorrupt, RecordUnsealed or FormatTooNew, which name `where`.
+    Tag (or hash), bounds and plain length are checked here; **the fingerprint is checked by the caller**, who has a
+    batch of them. Raises RecordCorrupt, RecordUnsealed or FormatTooNew, which name `where`.
     """
     header = read_header(buffer, where)
     payload = buffer[HEADER_BYTES : HEADER_BYTES + header.stored_len]

@@ -143,7 +143,10 @@ def _disk_of(value: JSON) -> DiskTree:
 
 
 def read_commit(pool: Pool, sid: int) -> Commit | None:
-    """What the register of session `sid` says; None when it has not ended, or ended without a commit. Raises DamageFault."""
+    """What the register of session `sid` says; None when it has not ended, or ended without a commit.
+
+    Raises DamageFault.
+    """
     name = register_name(sid)
     try:
         register = frame.decode_json(pool.keys, Kind.REGISTER, name, pool.repository.get(name))
@@ -240,7 +243,8 @@ class Points:
 def list_points(pool: Pool) -> Points:
     """Every recovery point that has not expired. A damaged register is told, not hidden. A list that fails raises.
 
-    A point whose detail is there but whose register is lost cannot be told from a session that never committed, and is not listed.
+    A point whose detail is there but whose register is lost cannot be told from a session that never committed, and
+    is not listed.
     """
     expired = expired_sids(pool)
     commits: list[Commit] = []

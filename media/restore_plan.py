@@ -1,7 +1,7 @@
 """The plan of a restore: the chunks of a window of a disk, by container, and what to fetch of each container.
 
-Columns and rows only; nothing here reads. Per-chunk Python costs seconds on a large disk, so what the reader needs of each
-record is made at once for a whole container.
+Columns and rows only; nothing here reads. Per-chunk Python costs seconds on a large disk, so what the reader needs of
+each record is made at once for a whole container.
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ class Chunks:
         return [self.rows(rows) for rows in groups]
 
     def holes(self, others: Iterable[Extent], position: int, end: int) -> Iterator[Extent]:
-        """What neither these chunks, which are in [position, end), nor `others` cover of it. Nothing of them overlaps."""
+        """What neither these chunks, which are in [position, end), nor `others` cover of it.
+
+        Nothing of them overlaps.
+        """
         rest = list(others)
         starts = np.concatenate([self.offsets, np.array([e.offset for e in rest], np.uint64)])
         ends = np.concatenate([self.offsets + self.lengths, np.array([e.end for e in rest], np.uint64)])

@@ -1,6 +1,7 @@
 """Sessions: one writer's registered act of writing, which ends in exactly one of commit or abort.
 
-The rules W1 to W9 stand in docs/design/protocol.md; this file holds W1, W2, W4 and W7. No argument of safety uses a clock (I9).
+The rules W1 to W9 stand in docs/design/protocol.md; this file holds W1, W2, W4 and W7. No argument of safety uses a
+clock (I9).
 
     begun --commit--> committed        put-if-absent rp/<sid> = commit, won
       |----abort----> aborted          put-if-absent rp/<sid> = tombstone, won or already there
@@ -72,7 +73,10 @@ class Session:
 
     @staticmethod
     def begin(pool: Pool, clock: Clock, process: Process) -> Session:
-        """W1: claim the next session number by put-if-absent. A number is one process incarnation's, never used again (I3)."""
+        """W1: claim the next session number by put-if-absent.
+
+        A number is one process incarnation's, never used again (I3).
+        """
         sid = _highest(pool) + 1
         nonce = os.urandom(16).hex()
         for _ in range(_ATTEMPTS):
@@ -97,7 +101,10 @@ class Session:
         return cid_of(self.sid, seq)
 
     def beat(self) -> None:
-        """Tell collectors, every ten minutes, that this session lives. A wrong guess of theirs costs this backup, never a chunk."""
+        """Tell collectors, every ten minutes, that this session lives.
+
+        A wrong guess of theirs costs this backup, never a chunk.
+        """
         now = self._clock.monotonic_seconds()
         with self._lock:
             if now - self._beaten_at < HEARTBEAT_SECONDS:
@@ -119,9 +126,11 @@ class Session:
         )
 
     def commit(self, point: RecoveryPoint) -> None:
-        """W7: the point exists from the moment its register is won. Every container and page is durable before (W6: the caller).
+        """W7: the point exists from the moment its register is won. The caller saw to W6: all is durable before.
 
-        Raises SessionEnded when a tombstone was first, SessionUnknown when it cannot be found out; the next run reads the register.
+
+        Raises SessionEnded when a tombstone was first, SessionUnknown when it cannot be found out; the next run reads
+        the register.
         """
         detail, fingerprint = encode_detail(self.pool, point, self.key)
         put_register(self.pool, detail_name(self.sid), detail)

@@ -85,7 +85,8 @@ class TreeReader:
     ) -> Iterator[tuple[int, PageRef]]:
         """Every (segment, where its leaf is), ascending.
 
-        A damaged interior page raises; with `on_damage` it is told (first segment, segment count, fault) and the walk goes on.
+        A damaged interior page raises; with `on_damage` it is told (first segment, segment count, fault) and the walk
+        goes on.
         """
         if root.ref is not None:
             yield from self._walk(root.ref, root.depth, 0, on_damage)
@@ -126,7 +127,10 @@ class TreeUpdate:
         self._write = write
 
     def apply(self, changes: dict[int, PageRef | None]) -> Root:
-        """The new root, given segment -> its new leaf, None for one that became a hole or lies past the end of a disk that shrank."""
+        """The new root, given segment -> its new leaf.
+
+        None stands for a leaf that became a hole, or lies past the end of a disk that shrank.
+        """
         depth = depth_of(self._segment_count)
         top = self._old.ref
         for level in range(self._old.depth, depth, -1):  # a disk that shrank by so much: what is left hangs on child 0

@@ -1,7 +1,7 @@
 """Verification: is what the repository holds what was written?
 
-`verify_point` reads one recovery point as a restore would, to nowhere. `verify_all` reads every container whole, byte by byte, and
-then walks every point's pages once each, so shared data is read once however many points refer to it.
+`verify_point` reads one recovery point as a restore would, to nowhere. `verify_all` reads every container whole, byte
+by byte, and then walks every point's pages once each, so shared data is read once however many points refer to it.
 """
 
 from __future__ import annotations
@@ -131,7 +131,10 @@ class Verification:
         self._advance(size)
 
     def _footer(self, container: memoryview, cid: int, header_len: int, faults: list[DamageFault]) -> Footer:
-        """The footer; when the tail is damaged, that fault and what scanning finds. Also checks the hash of the whole."""
+        """The footer; when the tail is damaged, that fault and what scanning finds.
+
+        Also checks the hash of the whole.
+        """
         try:
             trailer = decode_trailer(container[-TRAILER_BYTES:], cid, len(container))
             raw = bytes(container[trailer.footer_offset : trailer.footer_offset + trailer.footer_len])

@@ -1,7 +1,8 @@
 """The root of every failure that has a name.
 
 A fault says what went wrong, which one, what was expected and what was found; its class says what the caller should do
-about it (`retry`) and carries a code that is unique, documented in docs/faults.md and stable for programs that read `--json`.
+about it (`retry`) and carries a code that is unique, documented in docs/faults.md and stable for programs that read
+`--json`.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ T = TypeVar("T")
 def in_parallel(workers: int, items: Iterable[T], step: Callable[[int, T], None]) -> None:
     """Call `step(worker number, item)` for every item, each of `workers` threads taking the next.
 
-    `items`, none of them None, is drawn under a lock, so it may be a generator. The first exception, also an interrupt of the caller's, stops
-    all at their next item, and is raised when all have stopped.
+    `items`, none of them None, is drawn under a lock, so it may be a generator. The first exception, also an
+    interrupt of the caller's, stops all at their next item, and is raised when all have stopped.
     """
     source = iter(items)
     lock = threading.Lock()

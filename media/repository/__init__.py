@@ -21,8 +21,8 @@ class Entry(NamedTuple):
 class Repository(Protocol):
     """Put-if-absent, get, list in order, delete. Safe to use from several threads at once.
 
-    All of them raise RepositoryDenied, RepositoryUnreachable or RepositoryFull for what the place does, and nothing else but
-    what is named below.
+    All of them raise RepositoryDenied, RepositoryUnreachable or RepositoryFull for what the place does, and nothing
+    else but what is named below.
     """
 
     @property

@@ -1,7 +1,7 @@
 """Where a disk is restored to: a new sparse file, or a block device.
 
-A file grows under another name beside its own and gets its own only when all of it is there, so an interrupted restore shows
-nothing. A block device is written in place.
+A file grows under another name beside its own and gets its own only when all of it is there, so an interrupted
+restore shows nothing. A block device is written in place.
 """
 
 from __future__ import annotations
