@@ -10,6 +10,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,23 @@ def cut_all(cutter: cut.Cutter, segments: list[np.ndarray]) -> list[Arrays]:
     return lists
 
 
+def cutter_of(kernel: str) -> cut.Cutter:
+    """A cutter with some key."""
+    return cut.Cutter(bytes(range(208)) * 5, AVERAGE_BYTES, kernel)
+
+
+def fastcdc_beside(segments: list[np.ndarray], total: int) -> dict[str, tuple[Callable[[], object], int]]:
+    """pyfastcdc over the same buffers, where it is installed."""
+    try:
+        from pyfastcdc import FastCDC  # noqa: PLC0415 # only where somebody installed it to compare with
+    except ImportError:
+        say("pyfastcdc: not installed, left out")
+        return {}
+    cutter = FastCDC(avg_size=AVERAGE_BYTES, min_size=AVERAGE_BYTES // 4, max_size=AVERAGE_BYTES * 4)
+    copies = [data.tobytes() for data in segments]  # it takes nothing but bytes
+    return {"pyfastcdc": (lambda: [sum(1 for _ in cutter.cut_buf(data)) for data in copies], total)}
+
+
 def main() -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.kernels", description="The kernels alone.")
@@ -63,7 +81,7 @@ def main() -> int:
     asked = parser.parse_args()
     segments = data_of(asked.image)
     total = sum(len(data) for data in segments)
-    lists = cut_all(cut.Cutter(bytes(range(208)) * 5, AVERAGE_BYTES), segments)
+    lists = cut_all(cutter_of(cut.kernel()), segments)
     chunks = sum(len(offsets) for offsets, _ in lists)
     covered = sum(int(lengths.sum()) for _, lengths in lists)
     say(f"{total >> 20} MiB, {covered >> 20} MiB of them in {chunks} chunks")
@@ -78,24 +96,19 @@ def main() -> int:
             for offset, length in zip(offsets.tolist(), lengths.tolist(), strict=True):
                 hashlib.sha256(view[offset : offset + length]).digest()
 
+    def both() -> None:
+        cut_all(cutter_of(cut.kernel()), segments)
+        fingerprints(fingerprint.Fingerprinter(bytes(32)))
+
     subjects: dict[str, tuple[Callable[[], object], int]] = {}
     for name in cut.kernels():
-        cutter = cut.Cutter(bytes(range(208)) * 5, AVERAGE_BYTES, name)
-        subjects[f"cut, {name}"] = (lambda cutter=cutter: cut_all(cutter, segments), total)
+        subjects[f"cut, {name}"] = (partial(cut_all, cutter_of(name), segments), total)
     for name in fingerprint.kernels():
         kernel = fingerprint.Fingerprinter(bytes(32), name)
-        subjects[f"fingerprint, {name}"] = (lambda kernel=kernel: fingerprints(kernel), covered)
-    best_cutter, best_kernel = cut.Cutter(bytes(range(208)) * 5, AVERAGE_BYTES), fingerprint.Fingerprinter(bytes(32))
-    subjects["cut and fingerprint"] = (lambda: (cut_all(best_cutter, segments), fingerprints(best_kernel)), covered)
+        subjects[f"fingerprint, {name}"] = (partial(fingerprints, kernel), covered)
+    subjects["cut and fingerprint"] = (both, covered)
     subjects["hashlib.sha256"] = (sha256, covered)
-    try:
-        from pyfastcdc import FastCDC  # noqa: PLC0415 # only where somebody installed it to compare with
-    except ImportError:
-        say("pyfastcdc: not installed, left out")
-    else:
-        fastcdc = FastCDC(avg_size=AVERAGE_BYTES, min_size=AVERAGE_BYTES // 4, max_size=AVERAGE_BYTES * 4)
-        copies = [data.tobytes() for data in segments]  # it takes nothing but bytes
-        subjects["pyfastcdc"] = (lambda: [sum(1 for _ in fastcdc.cut_buf(data)) for data in copies], total)
+    subjects |= fastcdc_beside(segments, total)
     for run in range(asked.runs):
         for subject, (work, size) in subjects.items():
             write(Row("kernels, one core", subject, "speed", size / seconds(work) / 1e9, "GB/s", run))
