@@ -28,7 +28,7 @@ def main() -> int:
     RESULTS.mkdir(exist_ok=True)
     result = RESULTS / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.jsonl"
     first = CORPORA / ("synthetic-0.raw" if synthetic else "system-0.raw")
-    run = [sys.executable, "-m"]
+    run: list[str | Path] = [sys.executable, "-m"]
     subprocess.run([*run, "bench.corpora", "--to", CORPORA, *synthetic], check=True)
     with result.open("w") as lines:
         subprocess.run([*run, "bench.kernels", first], stdout=lines, check=True)

@@ -1,4 +1,4 @@
-"""The product without a service: a repository, an index on this machine, images as disks. What the embedded commands stand on.
+"""The product without a service: a repository, an index on this machine, images as disks.
 
 Nothing is printed here: what a person should know besides the result is collected in `notes`.
 """
@@ -89,7 +89,8 @@ def index_of(repo: Repo, directory: Path | None, progress: Progress) -> Iterator
 def _forget_gone(repo: Repo, index: ChunkIndex, footers: FooterCache) -> None:
     """Containers that went away must not be confirmed by the footers that are kept of them.
 
-    What is known is asked before what is there: a container that another process stores meanwhile is in both or in none.
+    What is known is asked before what is there: a container that another process stores meanwhile is in both or in
+    none.
     """
     known = index.containers()
     gone = known - {cid for entry in repo.pool.repository.list(CONTAINERS) if (cid := cid_of_name(entry.name))}
@@ -135,7 +136,9 @@ def rebuild_index(repo: Repo, directory: Path | None, progress: Progress) -> Reb
 
 
 def forget_containers(repo: Repo, directory: Path | None, cids: set[int]) -> None:
-    """Have the index on this machine answer with these containers no more, so that the next backup stores their chunks again."""
+    """Have the index on this machine answer with these containers no more, so that the next backup stores their
+    chunks again.
+    """
     try:
         place = directory or default_directory(repo.pool.id.bytes)
         if not cids or not (place / "ddb.json").exists():
@@ -237,14 +240,17 @@ def _changes(images: Images, disks: list[ImageDisk], parent: Commit | None) -> d
             raise ParentUnfit(f"--changed-extents: expected disks below {len(disks)}, found disk {number}")
         if changed.size != disks[number].size:
             raise ParentUnfit(
-                f"--changed-extents: disk {number}: expected {disks[number].size} bytes, the size of {images.paths[number]}, "
+                f"--changed-extents: disk {number}: expected the {disks[number].size} bytes of {images.paths[number]}, "
                 f"found {changed.size}"
             )
     return {number: changed.extents for number, changed in images.changed.items()}
 
 
 def restore(repo: Repo, disk: DiskTree, to: Path, progress: Progress, *, overwrite: bool, workers: int = 0) -> Outcome:
-    """Write one disk of a recovery point to a file or block device; what was lost is in the outcome. Raises Target faults."""
+    """Write one disk of a recovery point to a file or block device; what was lost is in the outcome.
+
+    Raises Target faults.
+    """
     with open_target(to, disk.size, overwrite=overwrite) as target:
         progress.begin("restore", disk.size)
         outcome = DiskRestore(

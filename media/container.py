@@ -44,6 +44,7 @@ _HEADER = struct.Struct("<8sHBBIQ16sQ")
 _ENTRY = struct.Struct("<32sIIIBBBB")
 _TRAILER = struct.Struct("<8sQIIII16sQ")
 _HASH = struct.Struct("<Q")
+HEADER_BYTES_MAX = 64 << 10  # more than the largest key table needs
 
 Footer = NDArray[Any]  # of FOOTER_DTYPE, one entry a record in slot order
 
@@ -123,6 +124,11 @@ class ContainerWriter:
         return self._buffer
 
 
+def header_length(head: bytes) -> int:
+    """What a container's first bytes, at least the fixed ones, say of the header's length; not checked yet."""
+    return int(_HEADER.unpack_from(head)[4])
+
+
 def decode_header(head: memoryview, cid: int, repository: uuid.UUID) -> ContainerHeader:
     """The header of container `cid` from its first bytes. Raises ContainerCorrupt, ObjectForeign, FormatTooNew."""
     where = cid_text(cid)
@@ -142,6 +148,8 @@ def decode_header(head: memoryview, cid: int, repository: uuid.UUID) -> Containe
         raise ObjectForeign(f"{where}: of repository {found_repository.hex()}, expected {repository.hex}")
     if found_cid != cid or sid != sid_of(cid):
         raise ObjectForeign(f"{where}: says that it is {cid_text(found_cid)} of session {sid:x}")
+    if kind not in (Kind.DATA, Kind.PAGES):
+        raise FormatTooNew(f"{where}: container of kind {kind}: this build reads 1, 2")
     try:
         wrapped_keys, _ = decode_key_table(head[_HEADER.size : header_len - _HASH.size])
     except ValueError as error:

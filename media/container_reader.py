@@ -15,15 +15,18 @@ import zstandard
 
 from media.container import (
     FOOTER_DTYPE,
+    HEADER_BYTES_MAX,
     TAIL_BYTES,
     ContainerHeader,
     Footer,
     decode_footer,
     decode_header,
     decode_trailer,
+    header_length,
     scan,
 )
 from media.faults import (
+    ContainerCorrupt,
     ContainerMissing,
     DamageFault,
     FormatTooNew,
@@ -32,7 +35,7 @@ from media.faults import (
     RecordCorrupt,
     RecordMissing,
 )
-from media.ids import RELOCATIONS, Where, cid_text, container_name
+from media.ids import RELOCATIONS, Where, cid_of_name, cid_text, container_name
 from media.keys import SealingKey
 from media.known_chunks import Fingerprints, Places
 from media.pool import Pool
@@ -96,19 +99,30 @@ class ContainerReader:
             footer = np.frombuffer(raw, FOOTER_DTYPE)
             self._keep(cid, footer)
             return footer
-        footer = self.read_footer(cid)
-        self.remember(cid, footer)
-        return footer
-
-    def read_footer(self, cid: int) -> Footer:
-        """The same from media, whatever is remembered."""
         try:
-            return self._footer_from_tail(cid)
+            footer = self._footer_from_tail(cid)
         except (FormatTooNew, ContainerMissing, ObjectForeign):
             raise
         except DamageFault:
-            container = memoryview(self.whole(cid))
-            return scan(container, cid, decode_header(container, cid, self._pool.id).header_len)
+            footer = self._scanned(cid)
+            self._keep(cid, footer)  # not in the cache: the container may be repaired
+            return footer
+        self.remember(cid, footer)
+        return footer
+
+    def _scanned(self, cid: int) -> Footer:
+        container = memoryview(self.whole(cid))
+        footer = scan(container, cid, self.records_start(container, cid))
+        if not len(footer):
+            decode_header(container, cid, self._pool.id)  # neither header nor records: that is no container
+        return footer
+
+    def records_start(self, container: memoryview, cid: int) -> int:
+        """Where a scan for records begins: after the header, or at 0 where that is damaged as well."""
+        try:
+            return decode_header(container, cid, self._pool.id).header_len
+        except ContainerCorrupt:
+            return 0
 
     def _footer_from_tail(self, cid: int) -> Footer:
         name = container_name(cid)
@@ -146,16 +160,40 @@ class ContainerReader:
 
     def header(self, cid: int) -> ContainerHeader:
         """A container's header. Raises ContainerMissing, ContainerCorrupt, ObjectForeign, FormatTooNew."""
-        return decode_header(memoryview(self.extent(cid, 0, _HEAD_BYTES)), cid, self._pool.id)
+        head = self.extent(cid, 0, _HEAD_BYTES)
+        if len(head) == _HEAD_BYTES < header_length(head):
+            head = self.extent(cid, 0, min(header_length(head), HEADER_BYTES_MAX))
+        return decode_header(memoryview(head), cid, self._pool.id)
 
     def key_finder(self, cid: int) -> KeyFinder:
         """Finds the keys of records in container `cid`; reads its header only when a key was not met before."""
 
         def find(key_id: int) -> SealingKey | None:
             key = self._pool.keys.data_key(key_id, {})
-            return key if key is not None else self._pool.keys.data_key(key_id, self.header(cid).wrapped_keys)
+            if key is not None:
+                return key
+            try:
+                table = self.header(cid).wrapped_keys
+            except DamageFault:
+                return self._key_of_session(cid, key_id)
+            return self._pool.keys.data_key(key_id, table)
 
         return find
+
+    def _key_of_session(self, damaged: int, key_id: int) -> SealingKey | None:
+        """The key from another container of the session: a lost header need not lose the records behind it."""
+        session = container_name(damaged).rpartition("/")[0] + "/"
+        for entry in self._pool.repository.list(session):
+            cid = cid_of_name(entry.name)
+            if cid is None or cid == damaged:
+                continue
+            try:
+                key = self._pool.keys.data_key(key_id, self.header(cid).wrapped_keys)
+            except DamageFault:
+                continue
+            if key is not None:
+                return key
+        return None
 
     def confirm(self, places: Places, fingerprints: Fingerprints) -> Places:
         """W9: the places whose container's footer holds the whole fingerprint there; every other becomes a miss.

@@ -94,14 +94,17 @@ class KeyUnfit(KeyFault, UsageFault):
     code = "media.key_unfit"
 
 
-class RepositoryTampered(KeyFault):
-    """A key slot opens, but what the key signs was changed: parameters or a register are not what we wrote."""
-
-    code = "media.repository_tampered"
-
-
 class DamageFault(Fault):
     """The bytes are not the ones we wrote."""
+
+
+class RepositoryTampered(KeyFault, DamageFault):
+    """A key slot opens, but what the key signs was changed: parameters or a register are not what we wrote.
+
+    Damage as well: one register that was changed must not hide the other recovery points.
+    """
+
+    code = "media.repository_tampered"
 
 
 class FormatTooNew(DamageFault):

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from media.faults import FormatTooNew, KeyNeeded, KeyUnfit, KeyWrong, ObjectCorrupt
+from media.faults import FormatTooNew, KeyNeeded, KeyUnfit, KeyWrong, ObjectCorrupt, ObjectMissing
 from media.ids import KEYS, slot_name
 from media.keys import KEY_BYTES, hkdf, normal_passphrase
 from media.repository import Repository
@@ -54,7 +54,11 @@ class Passphrase:
     kind = "passphrase"
 
     def __post_init__(self) -> None:
-        if not normal_passphrase(self.text):
+        try:
+            empty = not normal_passphrase(self.text)
+        except UnicodeEncodeError:
+            raise KeyUnfit("passphrase: expected text in UTF-8, found bytes that are none") from None
+        if empty:
             raise KeyUnfit("passphrase: empty; expected at least one character")
 
     def new_slot(self, master: bytes) -> dict[str, Any]:
@@ -143,6 +147,7 @@ class Slot:
     name: str
     kind: str
     created_at: str
+    repository: str  # not this one's where an interrupted `init` left it: then it opens nothing
 
 
 def put_slot(repository: Repository, repository_id: uuid.UUID, secret: Secret, master: bytes, now: str) -> str:
@@ -165,7 +170,7 @@ def _read(repository: Repository, name: str) -> dict[str, Any]:
         if slot["format"] > 1:
             raise FormatTooNew(f"{name}: format {slot['format']}, this build reads 1")
         return {"created_at": "", **slot, "kind": str(slot["kind"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ObjectCorrupt(f"{name}: expected a key slot, found something else: {error}") from error
 
 
@@ -175,9 +180,11 @@ def list_slots(repository: Repository) -> list[Slot]:
     for entry in repository.list(KEYS):
         try:
             found = _read(repository, entry.name)
-            slots.append(Slot(entry.name, found["kind"], str(found["created_at"])))
+            slots.append(Slot(entry.name, found["kind"], str(found["created_at"]), str(found.get("repository"))))
+        except ObjectMissing:
+            continue  # removed meanwhile
         except (ObjectCorrupt, FormatTooNew):
-            slots.append(Slot(entry.name, "damaged", ""))
+            slots.append(Slot(entry.name, "damaged", "", ""))
     return slots
 
 
@@ -198,7 +205,9 @@ def open_slots(repository: Repository, secret: Secret) -> Iterator[bytes]:
                 master = secret.open_slot(slot)
         except (ObjectCorrupt, FormatTooNew) as fault:
             damage = fault
-        except (ValueError, KeyError, TypeError) as error:
+        except ObjectMissing:
+            continue  # removed meanwhile
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             damage = ObjectCorrupt(f"{entry.name}: expected a key slot of kind {secret.kind}, found {error}")
         if master is not None:
             opened += 1

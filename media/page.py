@@ -20,6 +20,7 @@ from media.known_chunks import Fingerprints, Places
 
 FANOUT = 256
 _HEAD = struct.Struct("<IIQ")
+HEAD_BYTES = _HEAD.size
 _PLACES = struct.Struct("<II")
 
 U32 = NDArray[np.uint32]

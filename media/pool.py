@@ -158,7 +158,7 @@ def open_pool(repository: Repository, secret: Secret) -> Pool:
         repository_id = uuid.UUID(config["repository"])
         signature = bytes.fromhex(config.pop("hmac"))
         created_at = str(config["created_at"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ObjectCorrupt(f"{CONFIG}: expected a repository's parameters, found something else: {error!r}") from error
     if not parameters.encrypted:
         secret = NoSecret()
@@ -177,10 +177,19 @@ def add_slot(pool: Pool, secret: Secret, clock: Clock) -> str:
 
 
 def remove_slot(pool: Pool, name: str) -> None:
-    """Delete a key slot, never the last. Raises KeyUnfit."""
+    """Delete a key slot, never the last that can open this pool. Raises KeyUnfit."""
     slots = list_slots(pool.repository)
     if name not in (slot.name for slot in slots):
         raise KeyUnfit(f"{name}: no such key slot; there are {', '.join(slot.name for slot in slots)}")
-    if sum(slot.kind != "damaged" for slot in slots if slot.name != name) == 0:
-        raise KeyUnfit(f"{name}: the last key slot; without one nothing opens this repository")
-    pool.repository.delete(name)
+    body = pool.repository.get(name)
+    if _opens_without(pool, name):
+        pool.repository.delete(name)
+        if _opens_without(pool, name):
+            return
+        pool.repository.put_new(name, body)  # somebody removed the other one at the same time
+    raise KeyUnfit(f"{name}: the last key slot; without one nothing opens this repository")
+
+
+def _opens_without(pool: Pool, name: str) -> bool:
+    slots = list_slots(pool.repository)
+    return any(s.name != name and s.kind != "damaged" and s.repository == str(pool.id) for s in slots)

@@ -160,7 +160,11 @@ class DiskRestore:
         arena = _Arena(self, self._target, cid, chunks, self._arenas[worker])
         for run in runs(wanted_records(chunks, footer)):
             base = run[0].offset
-            raw = memoryview(self._containers.extent(cid, base, run[-1].end - base))
+            try:
+                raw = memoryview(self._containers.extent(cid, base, run[-1].end - base))
+            except DamageFault as fault:  # gone, though its footer is remembered
+                self.lose_chunks(chunks, run[0].first_row, run[-1].last_row, fault)
+                continue
             for record in run:
                 try:
                     header, plain = self._containers.decode(raw[record.offset - base :], cid, record.offset, find_key)

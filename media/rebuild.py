@@ -7,6 +7,7 @@ machine stored last is what its next backup asks for.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -47,6 +48,7 @@ def catch_up(
     missing = sorted(there - known.containers(), reverse=True)
     begin(len(missing))
     done = CaughtUp()
+    lock = threading.Lock()
 
     def learn(_: int, cid: int) -> None:
         try:
@@ -57,8 +59,10 @@ def catch_up(
         chunks = footer["type"] == Type.CHUNK
         # A container holds either chunks or pages, and pages are never found through an index (W8).
         known.record(cid, np.ascontiguousarray(footer["fingerprint"]) if chunks.all() else np.empty((0, 32), np.uint8))
-        done.containers += 1
-        done.chunks += int(chunks.sum())
+        count = int(chunks.sum())
+        with lock:
+            done.containers += 1
+            done.chunks += count
         advance(1)
 
     in_parallel(min(_IN_FLIGHT, max(1, len(missing))), missing, learn)

@@ -109,6 +109,8 @@ class Wanted(NamedTuple):
 
 def wanted_records(chunks: Chunks, footer: Footer) -> list[Wanted]:
     """One for every slot that `chunks`, which are in slot order and confirmed by `footer`, need; in that order."""
+    if not len(chunks.slots):
+        return []
     firsts = np.flatnonzero(np.diff(chunks.slots.astype(np.int64), prepend=-1))
     entries = footer[chunks.slots[firsts]]
     offsets = entries["offset"].astype(np.int64)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 from media import frame
@@ -25,7 +26,9 @@ from media.faults import (
 )
 from media.frame import Kind
 from media.ids import (
+    CONTAINERS,
     MAX_SEQ,
+    REGISTERS,
     SESSIONS,
     cid_of,
     detail_name,
@@ -82,7 +85,8 @@ class Session:
         for _ in range(_ATTEMPTS):
             name = session_name(sid)
             body = {"nonce": nonce, "kind": "writer", "host": process.host, "pid": process.pid, "time": clock.now()}
-            if put_register(pool, name, frame.encode_json(pool.keys, Kind.SESSION, name, body)):
+            claim = frame.encode_json(pool.keys, Kind.SESSION, name, body)
+            if not _left_data(pool, sid) and put_register(pool, name, claim):
                 return Session(pool, sid, nonce, pool.keys.new_data_key(), clock)
             sid += 1
         raise RepositoryUnreachable(
@@ -101,7 +105,7 @@ class Session:
         return cid_of(self.sid, seq)
 
     def beat(self) -> None:
-        """Tell collectors, every ten minutes, that this session lives.
+        """Tell collectors, every ten minutes, that this session lives. Best effort: what fails is told with the next.
 
         A wrong guess of theirs costs this backup, never a chunk.
         """
@@ -113,7 +117,8 @@ class Session:
             self._beats += 1
             name = heartbeat_name(self.sid, self._beats)
         body = frame.encode_json(self.pool.keys, Kind.HEARTBEAT, name, {"nonce": self._nonce, "n": self._beats})
-        put_register(self.pool, name, body)
+        with suppress(RepositoryFault):
+            put_register(self.pool, name, body)
 
     def check_parent(self, parent_sid: int) -> None:
         """W4: a parent may be inherited only if it has not expired, checked after W1. Raises ParentUnfit."""
@@ -133,7 +138,8 @@ class Session:
         the register.
         """
         detail, fingerprint = encode_detail(self.pool, point, self.key)
-        put_register(self.pool, detail_name(self.sid), detail)
+        if not put_register(self.pool, detail_name(self.sid), detail):
+            raise SessionEnded(f"{detail_name(self.sid)}: expected no detail of ours yet, found somebody else's")
         register = {
             "kind": "commit",
             "nonce": self._nonce,
@@ -144,13 +150,20 @@ class Session:
         }
         name = register_name(self.sid)
         try:
-            won = put_register(self.pool, name, frame.encode_json(self.pool.keys, Kind.REGISTER, name, register))
+            won = self._put_commit(name, frame.encode_json(self.pool.keys, Kind.REGISTER, name, register))
         except RepositoryFault as fault:
             raise SessionUnknown(
                 f"{name}: whether recovery point {sid_text(self.sid)} was committed is not known: {fault}"
             ) from fault
         if not won:
             raise SessionEnded(f"{name}: somebody ended session {sid_text(self.sid)} before it committed")
+
+    def _put_commit(self, name: str, body: bytes) -> bool:
+        """The same put again when its reply was lost: a refusal then shows what lies there, and makes it durable."""
+        try:
+            return put_register(self.pool, name, body)
+        except RepositoryFault:
+            return put_register(self.pool, name, body)
 
     def abort(self, reason: str) -> None:
         """Say that this session will never commit. Best effort: a session without a register is as good as aborted."""
@@ -163,8 +176,14 @@ class Session:
 
 
 def _highest(pool: Pool) -> int:
-    """The highest session number that is claimed; 0 when there is none."""
-    return max((sid_of_name(entry.name, SESSIONS) or 0 for entry in pool.repository.list(SESSIONS)), default=0)
+    """The highest session number that is claimed, or that ended though its claim is lost; 0 when there is none."""
+    sids = (sid_of_name(e.name, prefix) or 0 for prefix in (SESSIONS, REGISTERS) for e in pool.repository.list(prefix))
+    return max(sids, default=0)
+
+
+def _left_data(pool: Pool, sid: int) -> bool:
+    """Whether a session whose claim and register were lost left containers: its number is not used again (I3)."""
+    return next(iter(pool.repository.list(f"{CONTAINERS}{sid_text(sid)}/")), None) is not None
 
 
 def put_register(pool: Pool, name: str, body: bytes) -> bool:

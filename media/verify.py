@@ -14,12 +14,14 @@ import numpy as np
 import xxhash
 
 from ext.fingerprint import Fingerprinter
-from media.container import TRAILER_BYTES, Footer, Kind, decode_footer, decode_header, decode_trailer, scan
+from media.container import TRAILER_BYTES, Footer, decode_footer, decode_header, decode_trailer, scan
 from media.container_reader import ContainerReader
 from media.extents import Extent
-from media.faults import ContainerCorrupt, DamageFault, RecordCorrupt
-from media.ids import CONTAINERS, cid_of_name, cid_text
-from media.page import Leaf, fingerprint_of, places_start
+from media.faults import ContainerCorrupt, ContainerMissing, DamageFault, RecordCorrupt
+from media.ids import CONTAINERS, cid_of_name, cid_text, container_name
+from media.known_chunks import keys
+from media.page import HEAD_BYTES as PAGE_HEAD_BYTES
+from media.page import Leaf, PageRef, fingerprint_of, places_start
 from media.pool import Pool
 from media.reader import DiskRestore, Lost, Outcome
 from media.record import Type
@@ -51,10 +53,10 @@ def verify_point(
 
 @dataclass
 class DamagedContainer:
-    """What is wrong in one container: the slots that cannot be read, or all of it."""
+    """What is wrong in one container, and the fingerprints of what can be read in spite of it."""
 
     faults: list[DamageFault]
-    slots: set[int] | None  # None: all
+    readable: frozenset[bytes]
 
 
 @dataclass
@@ -93,12 +95,14 @@ class Verification:
         self._fingerprinter = Fingerprinter(pool.keys.fingerprint)
         self._lock = threading.Lock()
         self._verdict = Verdict()
-        self._good_leaves: set[tuple[int, int, int]] = set()  # by place and segment: never by fingerprint
+        self._there: set[int] = set()
+        self._good_leaves: set[tuple[PageRef, int]] = set()  # by place: never by fingerprint alone
 
     def run(self, points: Points) -> Verdict:
         """Verify everything. Damage is in the verdict; faults of the repository as a place raise."""
         entries = [(e, cid) for e in self._pool.repository.list(CONTAINERS) if (cid := cid_of_name(e.name)) is not None]
         self._begin(sum(entry.size for entry, _ in entries))
+        self._there = {cid for _, cid in entries}
         in_parallel(self._workers, [cid for _, cid in entries], lambda _, cid: self._container(cid))
         self._verdict.unreadable_points.update(points.damaged)
         for commit in points.commits:
@@ -107,30 +111,34 @@ class Verification:
 
     def _container(self, cid: int) -> None:
         faults: list[DamageFault] = []
-        slots: set[int] | None = set()
+        readable: frozenset[bytes] = frozenset()
         size = records = 0
         try:
             container = memoryview(self._containers.whole(cid))
             size = len(container)
-            header = decode_header(container, cid, self._pool.id)
-            footer = self._footer(container, cid, header.header_len, faults)
+            try:
+                decode_header(container, cid, self._pool.id)
+            except ContainerCorrupt as damage:
+                faults.append(damage)  # its records may be read all the same
+            footer = self._footer(container, cid, faults)
             records = len(footer)
-            for slot, fault in self._records(container, footer, cid, Kind(header.kind)):
+            bad = set()
+            for slot, fault in self._records(container, footer, cid):
                 faults.append(fault)
-                assert slots is not None
-                slots.add(slot)
+                bad.add(slot)
+            if faults:
+                readable = frozenset(key for slot, key in enumerate(keys(footer["fingerprint"])) if slot not in bad)
         except DamageFault as fault:
             faults.append(fault)
-            slots = None
         with self._lock:
             self._verdict.containers += 1
             self._verdict.records += records
             self._verdict.bytes += size
             if faults:
-                self._verdict.damaged[cid] = DamagedContainer(faults, slots)
+                self._verdict.damaged[cid] = DamagedContainer(faults, readable)
         self._advance(size)
 
-    def _footer(self, container: memoryview, cid: int, header_len: int, faults: list[DamageFault]) -> Footer:
+    def _footer(self, container: memoryview, cid: int, faults: list[DamageFault]) -> Footer:
         """The footer; when the tail is damaged, that fault and what scanning finds.
 
         Also checks the hash of the whole.
@@ -141,15 +149,13 @@ class Verification:
             footer = decode_footer(raw, trailer, cid)
         except DamageFault as fault:
             faults.append(fault)
-            return scan(container, cid, header_len)
+            return scan(container, cid, self._containers.records_start(container, cid))
         if xxhash.xxh3_128_digest(container[: trailer.footer_offset]) != trailer.body_hash:
             where = f"{cid_text(cid)}: its {trailer.footer_offset} bytes at 0"
             faults.append(ContainerCorrupt(f"{where} are not the ones that its trailer's hash covers"))
         return footer
 
-    def _records(
-        self, container: memoryview, footer: Footer, cid: int, kind: Kind
-    ) -> Iterator[tuple[int, DamageFault]]:
+    def _records(self, container: memoryview, footer: Footer, cid: int) -> Iterator[tuple[int, DamageFault]]:
         """The slots that cannot be read, and why."""
         find_key = self._containers.key_finder(cid)
         batch: list[tuple[int, bytes]] = []
@@ -161,8 +167,10 @@ class Verification:
                     raise RecordCorrupt(
                         f"{cid_text(cid)} at {offset}: not the record that the footer names in slot {slot}"
                     )
-                if kind == Kind.PAGES and self._page_fingerprint(plain) != header.fingerprint:
+                if header.type == Type.PAGE and self._page_fingerprint(plain) != header.fingerprint:
                     raise RecordCorrupt(f"{cid_text(cid)} at {offset}: page is not what its fingerprint says")
+                if header.type not in (Type.CHUNK, Type.PAGE):
+                    raise RecordCorrupt(f"{cid_text(cid)} at {offset}: record of type {header.type} in a container")
             except DamageFault as fault:
                 yield slot, fault
                 continue
@@ -175,6 +183,8 @@ class Verification:
         yield from self._fingerprints(batch, footer, cid)
 
     def _page_fingerprint(self, plain: bytes) -> bytes:
+        if len(plain) < PAGE_HEAD_BYTES:
+            return b""
         return fingerprint_of(self._pool.keys.page, plain[: places_start(plain)])
 
     def _fingerprints(
@@ -212,7 +222,7 @@ class Verification:
             lost.append(Lost(Extent(offset, min((first + count) * segment_bytes, disk.size) - offset), fault))
 
         for segment, ref in self._tree.leaves(disk.root, lose):
-            if (ref.cid, ref.slot, segment) in self._good_leaves:
+            if (ref, segment) in self._good_leaves:
                 continue
             try:
                 leaf = self._tree.leaf(ref, segment)
@@ -222,23 +232,33 @@ class Verification:
             bad = list(self._leaf(leaf, segment * segment_bytes))
             lost += bad
             if not bad:
-                self._good_leaves.add((ref.cid, ref.slot, segment))
+                self._good_leaves.add((ref, segment))
         yield from lost
 
     def _leaf(self, leaf: Leaf, base: int) -> Iterator[Lost]:
-        """The chunks of a leaf that cannot be read: not in the container that it names, or found damaged there."""
+        """The chunks of a leaf that cannot be read: not in the container that it names, or found damaged there.
+
+        A remembered footer is asked only about containers that were read whole and found good.
+        """
         confirmed = self._containers.confirm(leaf.places, leaf.fingerprints)
-        doubtful = {cid for cid in self._verdict.damaged if (leaf.places.cids == cid).any()}
-        for row in np.flatnonzero(
-            (confirmed.cids == 0) | np.isin(leaf.places.cids, np.array(sorted(doubtful), np.uint64))
-        ).tolist():
-            cid, slot = int(leaf.places.cids[row]), int(leaf.places.slots[row])
-            try:
-                slot = self._containers.slot_of(cid, slot, leaf.fingerprints[row].tobytes())
-                damaged = self._verdict.damaged.get(cid)
-                if damaged is None or (damaged.slots is not None and slot not in damaged.slots):
-                    continue
-                fault = damaged.faults[0]
-            except DamageFault as found:
-                fault = found
-            yield Lost(Extent(base + int(leaf.offsets[row]), int(leaf.lengths[row])), fault)
+        named = set(np.unique(leaf.places.cids).tolist())
+        doubtful = np.array(sorted((named - self._there) | (named & self._verdict.damaged.keys())), np.uint64)
+        for row in np.flatnonzero((confirmed.cids == 0) | np.isin(leaf.places.cids, doubtful)).tolist():
+            fault = self._chunk(
+                int(leaf.places.cids[row]), int(leaf.places.slots[row]), leaf.fingerprints[row].tobytes()
+            )
+            if fault is not None:
+                yield Lost(Extent(base + int(leaf.offsets[row]), int(leaf.lengths[row])), fault)
+
+    def _chunk(self, cid: int, slot: int, fingerprint: bytes) -> DamageFault | None:
+        """Why a chunk cannot be read; None when it can."""
+        damaged = self._verdict.damaged.get(cid)
+        if damaged is not None:
+            return None if fingerprint in damaged.readable else damaged.faults[0]
+        if cid not in self._there:
+            return ContainerMissing(f"{cid_text(cid)}: expected at {container_name(cid)}, found nothing")
+        try:
+            self._containers.slot_of(cid, slot, fingerprint)
+        except DamageFault as fault:
+            return fault
+        return None

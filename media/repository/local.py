@@ -5,6 +5,8 @@ empty winner, rename would overwrite. What is being written lies under `tmp/`.
 
 An object is durable when put_new returned or was refused; what `get` or `list` finds may be newer than that.
 
+Who begins to write sweeps first: the first put_new removes what dead writers left under `tmp/`.
+
 A root that is exchanged under us (a mount that went away, or came) is RepositoryUnreachable: its emptiness is no
 answer.
 """
@@ -18,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from media.faults import ObjectExists, ObjectMissing, RepositoryUnfit, RepositoryUnreachable
+from media.faults import ObjectExists, ObjectMissing, RepositoryFault, RepositoryUnfit, RepositoryUnreachable
 from media.repository import Buffer, Entry
 from media.repository.names import TEMPORARY, checked_name, checked_prefix
 from media.repository.posix import Posix, RealPosix
@@ -41,6 +43,7 @@ class LocalRepository:
         self._temporary = self._root / TEMPORARY
         self._posix = posix or RealPosix()
         self._durable: set[Path] = set()  # directories that a crash cannot take away, as far as this object knows
+        self._swept = False
         self._identity = self._look("open", "repository")
 
     @property
@@ -54,6 +57,7 @@ class LocalRepository:
         """
         path = self._root / checked_name(name)
         self._check_root("put", name)
+        self._sweep_once()
         with translated("put", name, path):
             self._make_durable(path.parent)
             temporary, fd = create_temporary(self._temporary, self._posix)
@@ -107,6 +111,13 @@ class LocalRepository:
             except FileNotFoundError:
                 return 0
             return sum(sweep_temporary(leftover, self._posix) for leftover in leftovers)
+
+    def _sweep_once(self) -> None:
+        """Best effort: what cannot be swept, as another user's files, is in nobody's way."""
+        if not self._swept:
+            self._swept = True
+            with suppress(RepositoryFault):
+                self.sweep()
 
     def _give_name(self, temporary: Path, path: Path) -> bool:
         """Whether the name was free, and is the file's now."""

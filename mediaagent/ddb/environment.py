@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from mediaagent.ddb.writer import Batch
 
 ENGINE = "{}.{}".format(*lmdb.version())  # the data format changes with the minor number
 _SMALLEST_MAP_BYTES = 1 << 30
+_LOCK_BYTES = 8192  # what LMDB makes of it for its 126 readers
 _FAULT_BY_ERROR: dict[type[lmdb.Error], type[DdbFault]] = {
     lmdb.MapFullError: DdbFull,
     lmdb.DiskError: DdbFull,
@@ -152,6 +154,7 @@ class Environment:
 
 def _mapped(directory: Path, map_bytes: int) -> lmdb.Environment:
     """Reserve `map_bytes` of address space, or less where that much is refused (`ulimit -v`); never resized."""
+    _take_space_of_lock(directory / "lock.mdb")
     while True:
         try:
             return lmdb.open(
@@ -167,3 +170,12 @@ def _mapped(directory: Path, map_bytes: int) -> lmdb.Environment:
             if error.code != errno.ENOMEM or map_bytes <= _SMALLEST_MAP_BYTES:
                 raise
             map_bytes = map_bytes // 4 // mmap.PAGESIZE * mmap.PAGESIZE
+
+
+def _take_space_of_lock(path: Path) -> None:
+    """LMDB writes to this file through a map: on a full disk that is SIGBUS. Taken beforehand, it is an OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+    finally:
+        os.close(descriptor)

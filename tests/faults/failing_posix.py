@@ -1,4 +1,4 @@
-"""A file system that fails once, at the n-th call that could."""
+"""A file system that fails at the n-th call that could: once, or from then on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,25 @@ TAKES_SPACE = frozenset({"create", "write", "fsync", "link", "rename_new", "mkdi
 
 
 class FailingPosix:
-    """Passes every call on to `posix`, but the `n`-th of those in `calls` (from 1) fails; a write fails half done."""
+    """Passes every call on to `posix`, but the `n`-th of those in `calls` (from 1) fails; a write fails half done.
 
-    def __init__(self, posix: Posix, n: int, number: int = errno.ENOSPC, calls: frozenset[str] = TAKES_SPACE) -> None:
+    `times` calls fail, one after another; a repaired file system is another object.
+    """
+
+    def __init__(
+        self,
+        posix: Posix,
+        n: int,
+        number: int = errno.ENOSPC,
+        calls: frozenset[str] = TAKES_SPACE,
+        times: int = 1,
+    ) -> None:
         self.failed: str | None = None
         self._posix = posix
         self._left = n
         self._number = number
         self._calls = calls
+        self._times = times
 
     def create(self, path: Path) -> int:
         self._count("create")
@@ -62,6 +73,6 @@ class FailingPosix:
         if call not in self._calls:
             return
         self._left -= 1
-        if self._left == 0:
-            self.failed = call
+        if -self._times < self._left <= 0:
+            self.failed = self.failed or call
             raise OSError(self._number, os.strerror(self._number))

@@ -1,0 +1,50 @@
+# The same commands for people and for CI. A Debian or Ubuntu with python3 (3.11 or later), python3-venv, python3-dev, gcc and make
+# needs nothing else.
+
+PYTHON ?= python3
+CC ?= cc
+BIN := .venv/bin
+SET_UP := .venv/set-up
+KERNELS := .venv/kernels
+NATIVE := $(wildcard ext/*.pyx ext/*.pxd ext/*.c ext/*.h)
+DISK ?=
+
+.PHONY: demo test check bench torture style types arrows kernel-style kernel-warnings clean
+
+demo: $(KERNELS)  ## back up, change, restore and compare a disk: `make demo`, or `make demo DISK=path`
+	@$(BIN)/python -m ingot.demo $(DISK)
+
+test: $(KERNELS)
+	$(BIN)/python -m pytest -m "not torture"
+
+check: style types arrows kernel-style kernel-warnings
+
+bench: $(KERNELS)
+	$(BIN)/python -m bench
+
+torture: $(KERNELS)
+	$(BIN)/python -m pytest -m torture
+
+style: $(SET_UP)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(KERNELS)
+	$(BIN)/mypy
+
+arrows: $(KERNELS)
+	$(BIN)/lint-imports
+
+kernel-style: $(SET_UP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint --max-line-length 120 ext/*.pyx
+
+kernel-warnings:
+	$(CC) -Wall -Wextra -Werror -std=c11 -fsyntax-only ext/*.c
+
+clean:
+	rm -rf .venv build dist *.egg-info ext/*.so
+
+$(SET_UP): pyproject.toml
+	$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' && touch $@
+
+$(KERNELS): $(SET_UP) setup.py $(NATIVE)
+	$(BIN)/python setup.py --quiet build_ext --inplace && touch $@

@@ -1,0 +1,116 @@
+"""`ingot init`: make a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ingot.cli import options
+from ingot.cli.screen import screen_of
+
+if TYPE_CHECKING:
+    from ingot.cli.secret import NewSecret
+    from media.pool import Pool
+    from media.repository import Entry
+
+
+class AverageChunk(Enum):
+    """What people may choose."""
+
+    KIB_64 = "64KiB"
+    KIB_128 = "128KiB"
+    KIB_256 = "256KiB"
+    KIB_512 = "512KiB"
+
+    @property
+    def bytes(self) -> int:
+        return int(self.value.removesuffix("KiB")) << 10
+
+
+def init(
+    context: typer.Context,
+    repository: options.Repository,
+    passphrase_file: options.PassphraseFile = None,
+    key_file: options.KeyFile = None,
+    no_encryption: Annotated[
+        bool,
+        typer.Option("--no-encryption", rich_help_panel=options.SECRET, help="Store plain data that anybody can read."),
+    ] = False,
+    average_chunk: Annotated[
+        AverageChunk,
+        typer.Option(help="Smaller finds more duplicates, larger needs less index. Fixed for ever."),
+    ] = AverageChunk.KIB_64,
+    json: options.Json = False,
+) -> int:
+    """Make a repository, encrypted unless said otherwise.
+
+    The passphrase comes from a file, or is asked for twice on the terminal. A key file that does not exist is made.
+
+    Whoever loses every passphrase and every key file has lost the data: keep two copies, in two places.
+
+    Examples:
+
+        ingot init --repository /backup/vms
+
+        ingot init --repository /backup/vms --key-file /root/ingot.key
+    """
+    from ingot.cli.secret import Named, NewSecret, named, new_secret
+    from ingot.faults import UsageWrong
+    from media.faults import RepositoryExists
+    from media.key_slots import NoSecret
+    from media.pool import Parameters, create_pool
+    from media.repository.locate import open_place
+    from runtime.clock import SystemClock
+
+    screen = screen_of(context, json)
+    place = open_place(repository)
+    if no_encryption:
+        if (passphrase_file or key_file) is not None:
+            raise UsageWrong("--no-encryption: expected no --passphrase-file and no --key-file beside it")
+        new = NewSecret(NoSecret(), None)
+    else:
+        files = named(passphrase_file, key_file)
+        _check_empty(place.url, place.list(""), asks=files == Named())
+        new = new_secret(files, screen)
+    try:
+        pool = create_pool(
+            place, new.secret, Parameters(average_chunk.bytes, encrypted=not no_encryption), SystemClock()
+        )
+    except RepositoryExists:
+        new.withdraw()
+        raise
+    document = {
+        "repository": str(pool.id),
+        "url": place.url,
+        "encryption": "none" if no_encryption else "aes-256-gcm",
+        "average_chunk_bytes": average_chunk.bytes,
+        "key_file_made": None if new.made is None else str(new.made.absolute()),
+    }
+    return screen.result(document, _lines(pool, new))
+
+
+def _check_empty(url: str, entries: Iterable[Entry], *, asks: bool) -> None:
+    """Before a person types a passphrase twice for nothing."""
+    from media.faults import RepositoryExists
+    from media.ids import CONFIG
+
+    if asks and any(entry.name == CONFIG for entry in entries):
+        raise RepositoryExists(f"{url}: a repository is there already")
+
+
+def _lines(pool: Pool, new: NewSecret) -> list[str]:
+    lines = [f"repository made at {pool.repository.url}"]
+    if not pool.parameters.encrypted:
+        return [*lines, "It is not encrypted: whoever reads the directory reads the disks."]
+    if new.made is not None:
+        lines.append(f"key file made at {new.made.absolute()}")
+    secret = "key file" if new.secret.kind == "key file" else "passphrase"
+    return [
+        *lines,
+        f"The data is encrypted, and the {secret} is the only way to it: if it is lost, the data is lost.",
+        f"Keep two copies of the {secret}, in two places, neither of them in the repository.",
+        "`ingot key add` adds another way in; `ingot key export` keeps a copy of the key slots themselves.",
+    ]

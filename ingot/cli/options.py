@@ -1,0 +1,58 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SECRET = "Secret"  # the panel that `--help` shows these in
+
+Repository = Annotated[
+    str,
+    typer.Option(
+        "--repository",
+        "-r",
+        metavar="URL",
+        envvar="INGOT_REPOSITORY",
+        show_default=False,
+        help="Where the repository lies: a directory, as a path or a file:/// URL.",
+    ),
+]
+MaybeRepository = Annotated[
+    str | None,
+    typer.Option(
+        "--repository",
+        "-r",
+        metavar="URL",
+        envvar="INGOT_REPOSITORY",
+        help="A repository to look at as well.",
+    ),
+]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        rich_help_panel=SECRET,
+        help="A file that holds the passphrase; also INGOT_PASSPHRASE_FILE. Without any, the terminal is asked.",
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file", metavar="FILE", rich_help_panel=SECRET, help="A file that holds a key; also INGOT_KEY_FILE."
+    ),
+]
+Index = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="Where the index of this repository lies, on a local disk. Without it: under ~/.local/state/ingot.",
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Write one JSON document to stdout, for programs. Described in docs/cli.md.")
+]

@@ -1,0 +1,85 @@
+"""How a command speaks: lines for a person, or exactly one JSON document on stdout for a program.
+
+For a person results go to stdout; notes, faults and progress to stderr. With `--json` everything is in the document,
+faults too, and the exit code says which kind it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from ingot.cli.exits import Exit
+
+if TYPE_CHECKING:
+    import typer
+
+    from ingot.embedded import Progress
+    from runtime.faults import Fault
+
+
+class Screen:
+    """One for each run. `result` or `fault` is called once."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.notes: list[str] = []  # what a person should know besides the result
+
+    def note(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def progress(self) -> AbstractContextManager[Progress]:
+        """Bars on a terminal; nothing anywhere else."""
+        from ingot.cli.progress import bars_on, silent
+
+        return silent() if self.as_json or not sys.stderr.isatty() else bars_on()
+
+    def result(self, document: dict[str, Any] | list[Any], lines: Iterable[str], code: Exit = Exit.GOOD) -> int:
+        """Say what came of it; the exit code. An array has no room for notes, so they go to stderr then."""
+        if self.as_json:
+            if isinstance(document, dict):
+                document = {**document, "notes": self.notes}
+            else:
+                self._tell_notes()
+            print(json.dumps(document, indent=2))
+            return code
+        sys.stdout.flush()
+        self._tell_notes()
+        for line in lines:
+            print(line)
+        return code
+
+    def fault(self, fault: Fault) -> int:
+        """Say what went wrong; the exit code."""
+        from ingot.faults import Interrupted
+        from runtime.faults import UsageFault
+
+        if self.as_json:
+            print(json.dumps({"error": fault_document(fault), "notes": self.notes}, indent=2))
+        else:
+            self._tell_notes()
+            print(f"ingot: {fault}", file=sys.stderr)
+        if isinstance(fault, Interrupted):
+            return Exit.INTERRUPTED
+        return Exit.USAGE if isinstance(fault, UsageFault) else Exit.FAULT
+
+    def _tell_notes(self) -> None:
+        for note in self.notes:
+            print(f"ingot: note: {note}", file=sys.stderr)
+
+
+def fault_document(fault: Fault) -> dict[str, str]:
+    """A fault as JSON has it."""
+    return {"code": fault.code, "message": str(fault), "retry": fault.retry.value}
+
+
+def screen_of(context: typer.Context, as_json: bool) -> Screen:
+    """The run's screen, from typer's context."""
+    screen: Screen = context.obj
+    screen.as_json = as_json
+    return screen

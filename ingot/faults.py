@@ -1,0 +1,53 @@
+"""What can be wrong with what a person asked of the command line, before any room below it is involved."""
+
+from __future__ import annotations
+
+from runtime.faults import Fault, UsageFault
+
+
+class UsageWrong(UsageFault):
+    """An option or argument is missing, unknown, or not one of the values it takes."""
+
+    code = "ingot.usage"
+
+
+class SecretNeeded(UsageFault):
+    """A passphrase or key file is needed, none was named, and there is no terminal to ask on."""
+
+    code = "ingot.secret_needed"
+
+
+class SecretUnreadable(UsageFault):
+    """The file that should hold a passphrase or a key cannot be read, or cannot be made."""
+
+    code = "ingot.secret_unreadable"
+
+
+class DiskMissing(UsageFault):
+    """The recovery point has no disk of this number."""
+
+    code = "ingot.disk_missing"
+
+
+class KeysUnfit(UsageFault):
+    """A file of exported keys is not one, belongs to another repository, or cannot be written."""
+
+    code = "ingot.keys_unfit"
+
+
+class DemoFailed(Fault):
+    """The demo could not make its disk, or what came back was not what went in."""
+
+    code = "ingot.demo_failed"
+
+
+class Interrupted(Fault):
+    """Ctrl-C, or the process was asked to end. Nothing half-done is visible; the next run goes on from there."""
+
+    code = "ingot.interrupted"
+
+
+class Unexpected(Fault):
+    """A fault of the program itself: please report it, with what `INGOT_TRACEBACK=1` shows."""
+
+    code = "ingot.unexpected"

@@ -1,0 +1,201 @@
+"""Stand-ins with a behaviour of their own: a clock that a test moves, disks and targets in memory, repositories that misbehave."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from media.extents import Extent, normal, within
+from media.faults import DiskResized, DiskUnreadable
+from media.repository import Buffer, Entry, Repository
+
+BLOCK = 4096
+
+
+class FakeClock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> str:
+        minutes, seconds = divmod(int(self.seconds), 60)
+        return f"2026-11-23T{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.000000Z"
+
+    def monotonic_seconds(self) -> float:
+        return self.seconds
+
+
+class SparseDisk:
+    """Pieces of bytes by offset on a disk of any size; everything else is zero. Counts what is read of it."""
+
+    def __init__(self, size: int, pieces: dict[int, bytes] | None = None) -> None:
+        self.size = size
+        self.pieces = dict(sorted((pieces or {}).items()))
+        self.reads: list[Extent] = []
+        self.fails_at: int | None = None
+        self.shrinks_at: int | None = None
+        self.resized = False
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def of(data: bytes | bytearray) -> SparseDisk:
+        """The disk that holds `data`, and knows its zero blocks."""
+        extents = normal(
+            Extent(at, min(BLOCK, len(data) - at)) for at in range(0, len(data), BLOCK) if any(data[at : at + BLOCK])
+        )
+        return SparseDisk(len(data), {e.offset: bytes(data[e.offset : e.end]) for e in extents})
+
+    def data_extents(self, offset: int, length: int) -> Iterator[Extent]:
+        yield from within(normal(Extent(at, len(piece)) for at, piece in self.pieces.items()), offset, length)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        with self._lock:
+            self.reads.append(Extent(offset, len(buffer)))
+        if self.fails_at is not None and offset <= self.fails_at < offset + len(buffer):
+            raise DiskUnreadable(f"disk at {self.fails_at}: a fake that fails")
+        if self.shrinks_at is not None and offset + len(buffer) > self.shrinks_at:
+            raise DiskResized(f"disk ends at {self.shrinks_at}: a fake that shrank")
+        buffer[:] = self.bytes(offset, len(buffer))
+
+    def bytes(self, offset: int, length: int) -> bytes:
+        """What the disk holds there."""
+        out = bytearray(length)
+        for at, piece in self.pieces.items():
+            first, last = max(at, offset), min(at + len(piece), offset + length)
+            if first < last:
+                out[first - offset : last - offset] = piece[first - at : last - at]
+        return bytes(out)
+
+    def check(self) -> None:
+        if self.resized:
+            raise DiskResized("disk: a fake that was resized")
+
+    @property
+    def read_bytes(self) -> int:
+        return sum(extent.length for extent in self.reads)
+
+
+class MemoryTarget:
+    """A target in memory, full of rubbish unless it reads zero, that refuses a second write to any byte."""
+
+    def __init__(self, size: int, *, reads_zero: bool = True) -> None:
+        self.data = bytearray(b"\0" if reads_zero else b"\xa5") * size
+        self.zeroed: list[Extent] = []
+        self.writes: list[Extent] = []
+        self._reads_zero = reads_zero
+        self._lock = threading.Lock()
+
+    @property
+    def reads_zero(self) -> bool:
+        return self._reads_zero
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self._note(self.writes, Extent(offset, len(data)))
+        self.data[offset : offset + len(data)] = data
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        self._note(self.zeroed, Extent(offset, length))
+        self.data[offset : offset + length] = bytes(length)
+
+    def _note(self, extents: list[Extent], extent: Extent) -> None:
+        assert 0 <= extent.offset < extent.end <= len(self.data), extent
+        with self._lock:
+            extents.append(extent)
+
+    def assert_nothing_twice(self) -> None:
+        """No byte was written or zeroed more than once."""
+        ordered = sorted([*self.writes, *self.zeroed])
+        assert all(one.end <= two.offset for one, two in zip(ordered, ordered[1:], strict=False))
+
+
+class SparseTarget:
+    """A target of any size: the pieces that were written."""
+
+    reads_zero = True
+
+    def __init__(self) -> None:
+        self.pieces: dict[int, bytes] = {}
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self.pieces[offset] = bytes(data)
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        raise AssertionError("it reads zero already")
+
+
+class Around:
+    """A repository around another; the same port. What a test overrides misbehaves."""
+
+    def __init__(self, inner: Repository) -> None:
+        self.inner = inner
+
+    @property
+    def url(self) -> str:
+        return self.inner.url
+
+    def put_new(self, name: str, body: Buffer) -> None:
+        self.inner.put_new(name, body)
+
+    def get(self, name: str) -> bytes:
+        return self.inner.get(name)
+
+    def get_extent(self, name: str, offset: int, length: int) -> bytes:
+        return self.inner.get_extent(name, offset, length)
+
+    def get_tail(self, name: str, length: int) -> tuple[bytes, int]:
+        return self.inner.get_tail(name, length)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+        return self.inner.list(prefix, after)
+
+    def delete(self, name: str) -> None:
+        self.inner.delete(name)
+
+
+class Recording(Around):
+    """Keeps the calls that were made, in order of their return."""
+
+    def __init__(self, inner: Repository) -> None:
+        super().__init__(inner)
+        self.puts: list[str] = []
+        self.fetched: list[tuple[str, int, int]] = []
+        self.counts: Counter[str] = Counter()
+
+    def put_new(self, name: str, body: Buffer) -> None:
+        super().put_new(name, body)
+        self.puts.append(name)
+
+    def get(self, name: str) -> bytes:
+        self.counts["get " + name] += 1
+        body = super().get(name)
+        self.fetched.append((name, 0, len(body)))
+        return body
+
+    def get_extent(self, name: str, offset: int, length: int) -> bytes:
+        self.counts["extent " + name] += 1
+        self.fetched.append((name, offset, length))
+        return super().get_extent(name, offset, length)
+
+    def get_tail(self, name: str, length: int) -> tuple[bytes, int]:
+        self.counts["tail " + name] += 1
+        return super().get_tail(name, length)
+
+
+class OnPut(Around):
+    """Calls `hook(name)` before every put; what it raises is what the put raises. `after` the same, when the object lies there."""
+
+    def __init__(
+        self, inner: Repository, hook: Callable[[str], None] | None = None, after: Callable[[str], None] | None = None
+    ) -> None:
+        super().__init__(inner)
+        self._hook = hook
+        self._after = after
+
+    def put_new(self, name: str, body: Buffer) -> None:
+        if self._hook is not None:
+            self._hook(name)
+        super().put_new(name, body)
+        if self._after is not None:
+            self._after(name)

@@ -1,0 +1,292 @@
+"""Sessions: one number a writer, one end a session, and nothing visible before everything is durable."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from media.container_reader import ContainerReader
+from media.faults import (
+    FormatTooNew,
+    ParentDamaged,
+    ParentUnfit,
+    RepositoryDenied,
+    RepositoryFault,
+    RepositoryUnreachable,
+    SessionEnded,
+    SessionUnknown,
+)
+from media.ids import cid_of, register_name
+from media.recovery_point import list_points
+from media.repository import Buffer
+from media.session import HEARTBEAT_SECONDS, Process, Session, put_register
+from tests.media.fakes import Around, OnPut, Recording, SparseDisk
+from tests.media.workbench import SEGMENT, Workbench, noise
+
+DATA = noise(1, SEGMENT * 4)
+
+
+class LostReplies(Around):
+    """Puts whose name begins with `prefix` land, or do not, and then say that the place did not answer; `times` of them."""
+
+    def __init__(self, bench: Workbench, prefix: str, times: int, *, lands: bool = True) -> None:
+        super().__init__(bench.memory)
+        self._prefix, self._times, self._lands = prefix, times, lands
+
+    def put_new(self, name: str, body: Buffer) -> None:
+        if not name.startswith(self._prefix) or self._times == 0:
+            return super().put_new(name, body)
+        self._times -= 1
+        if self._lands:
+            super().put_new(name, body)
+        raise RepositoryUnreachable(f"put {name}: the reply was lost")
+
+
+def begin(bench: Workbench) -> Session:
+    return Session.begin(bench.pool, bench.clock, Process("host", 1))
+
+
+def test_sixteen_writers_that_begin_at_once_get_sixteen_numbers() -> None:
+    """W1."""
+    bench = Workbench()
+    barrier, sids = threading.Barrier(16), []
+
+    def one() -> None:
+        barrier.wait()
+        sids.append(begin(bench).sid)
+
+    threads = [threading.Thread(target=one) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(sids) == list(range(1, 17))
+
+
+def test_a_number_is_never_used_again_whatever_lies_under_sess() -> None:
+    """I3."""
+    bench = Workbench()
+    bench.memory.put_new("sess/00000000ff.12", b"a heartbeat")
+    bench.memory.put_new("sess/readme", b"a foreign file")
+    assert begin(bench).sid == 1
+    bench.memory.put_new("sess/0000001000", b"somebody else's")
+    assert begin(bench).sid == 0x1001
+
+
+def test_container_numbers_of_one_session_are_distinct_across_threads() -> None:
+    session, cids = begin(Workbench()), []
+    threads = [threading.Thread(target=lambda: cids.extend(session.next_cid() for _ in range(50))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(cids) == [cid_of(session.sid, seq) for seq in range(400)]
+
+
+def test_a_claim_whose_reply_was_lost_and_repeated_is_ours() -> None:
+    bench = Workbench()
+
+    class Repeating(LostReplies):
+        def put_new(self, name: str, body: Buffer) -> None:
+            try:
+                super().put_new(name, body)
+            except RepositoryUnreachable:
+                super().put_new(name, body)
+
+    bench.behind(Repeating(bench, "sess/", 1))
+    assert begin(bench).sid == 1
+
+
+def test_an_expired_parent_is_refused() -> None:
+    """W4."""
+    bench = Workbench()
+    parent = bench.backup(SparseDisk.of(DATA))
+    bench.memory.put_new("rpx/0000000001", b"")
+    with pytest.raises(ParentUnfit, match="0000000001"):
+        bench.backup(SparseDisk.of(DATA), parent=parent)
+    assert list_points(bench.pool).commits == []
+
+
+def test_a_parent_that_expires_while_the_session_is_claimed_is_refused() -> None:
+    """W4 is checked after W1, never before."""
+    bench = Workbench()
+    parent = bench.backup(SparseDisk.of(DATA))
+    bench.behind(
+        OnPut(bench.memory, lambda name: bench.memory.put_new("rpx/0000000001", b"") if "sess/" in name else None)
+    )
+    with pytest.raises(ParentUnfit):
+        bench.backup(SparseDisk.of(DATA), parent=parent)
+
+
+@pytest.mark.parametrize("changes", [None, []], ids=["reading all", "with changes"])
+@pytest.mark.parametrize("prefix", ["rpd/", "c/0000000001/"])
+def test_a_damaged_parent_is_said_to_be_damaged(prefix: str, changes: list | None) -> None:
+    bench = Workbench()
+    parent = bench.backup(SparseDisk.of(DATA))
+    for entry in list(bench.memory.list(prefix)):
+        bench.overwrite(entry.name, bench.memory.get(entry.name)[:100])
+    bench.restart()
+    with pytest.raises(ParentDamaged):
+        bench.backup((SparseDisk(SEGMENT, {}), changes), parent=parent)
+    bench.assert_restores(bench.backup(SparseDisk.of(DATA)).disks[0], DATA)
+
+
+def test_a_repository_that_was_collected_by_a_later_version_is_not_written_to() -> None:
+    """W2."""
+    bench = Workbench()
+    bench.memory.put_new("condemn/00000001", b"")
+    with pytest.raises(FormatTooNew, match="collected"):
+        bench.backup(SparseDisk.of(DATA))
+    assert not list(bench.memory.list("c/"))
+    assert list(bench.memory.list("rp/"))  # a tombstone
+
+
+def test_a_commit_loses_to_a_tombstone() -> None:
+    """W7."""
+    bench = Workbench()
+
+    def end(name: str) -> None:
+        if name.startswith("rpd/"):
+            other = Session(bench.pool, 1, "other", bench.pool.keys.new_data_key(), bench.clock)
+            Session.abort(other, "collector gave it up")
+
+    repository = OnPut(bench.memory, end)
+    bench.behind(repository)
+    bench.pool = bench.pool.__class__(bench.memory, *list(bench.pool.__dict__.values())[1:])
+    bench.behind(repository)
+    with pytest.raises(SessionEnded, match="rp/0000000001"):
+        bench.backup(SparseDisk.of(DATA))
+    assert list_points(bench.pool).commits == []
+
+
+def test_a_detail_that_is_not_ours_is_never_committed() -> None:
+    bench = Workbench()
+    bench.memory.put_new("rpd/0000000001", b"somebody else's")
+    with pytest.raises(SessionEnded, match="rpd/0000000001"):
+        bench.backup(SparseDisk.of(DATA))
+    assert list_points(bench.pool).commits == []
+
+
+@pytest.mark.parametrize("lands", [True, False])
+@pytest.mark.parametrize("prefix", ["rp/"])
+def test_a_commit_whose_reply_was_lost_is_found_to_have_happened(prefix: str, lands: bool) -> None:
+    bench = Workbench()
+    bench.behind(LostReplies(bench, prefix, 1, lands=lands))
+    point = bench.backup(SparseDisk.of(DATA))
+    bench.assert_restores(bench.point(point.sid).disks[0], DATA)
+
+
+@pytest.mark.parametrize("lands", [True, False])
+def test_a_commit_that_cannot_be_read_back_is_unknown_and_never_called_failed(lands: bool) -> None:
+    bench = Workbench()
+    bench.behind(LostReplies(bench, "rp/", 10, lands=lands))
+    if lands:
+
+        class Deaf(LostReplies):
+            def put_new(self, name: str, body: Buffer) -> None:
+                if name.startswith("rp/") and self._times < 10:
+                    raise RepositoryUnreachable("still nothing")
+                super().put_new(name, body)
+
+        bench.behind(Deaf(bench, "rp/", 10))
+    with pytest.raises(SessionUnknown, match="rp/0000000001"):
+        bench.backup(SparseDisk.of(DATA))
+    bench.behind(bench.memory)
+    assert [commit.sid for commit in list_points(bench.pool).commits] == ([1] if lands else [])
+    assert bench.backup(SparseDisk.of(DATA)).sid == 2
+
+
+def test_a_container_whose_reply_was_lost_and_repeated_is_ours() -> None:
+    bench = Workbench()
+
+    class Repeating(LostReplies):
+        def put_new(self, name: str, body: Buffer) -> None:
+            try:
+                super().put_new(name, body)
+            except RepositoryUnreachable:
+                super().put_new(name, body)
+
+    bench.behind(Repeating(bench, "c/", 100))
+    bench.assert_restores(bench.backup(SparseDisk.of(DATA)).disks[0], DATA)
+
+
+def test_nothing_is_committed_before_every_container_is_durable() -> None:
+    """W6, with workers and uploads that finish in any order."""
+    bench = Workbench()
+    recording = Recording(bench.memory)
+    bench.behind(recording)
+    point = bench.backup(SparseDisk.of(DATA), SparseDisk.of(noise(2, SEGMENT * 5)), workers=3)
+    assert [name.partition("/")[0] for name in recording.puts[-2:]] == ["rpd", "rp"]
+    named = {int(cid) for disk in point.disks for _, leaf in bench.leaves(disk) for cid in leaf.places.cids}
+    stored = set(recording.puts[:-2])
+    assert all(f"c/{cid >> 24:010x}/{cid & 0xFFFFFF:06x}" in stored for cid in named)
+    assert stored == {"sess/0000000001", *bench.containers_of(1)}
+
+
+def test_an_aborted_session_leaves_a_tombstone_and_the_number_is_gone() -> None:
+    bench = Workbench()
+    session = begin(bench)
+    session.abort("test")
+    assert not put_register(bench.pool, register_name(session.sid), b"a commit")
+    assert list_points(bench.pool).commits == []
+    assert begin(bench).sid == 2
+
+
+def test_an_abort_that_cannot_be_said_is_no_fault() -> None:
+    bench = Workbench()
+    session = begin(bench)
+
+    def deny(name: str) -> None:
+        raise RepositoryDenied(name)
+
+    bench.behind(OnPut(bench.memory, deny))
+    session.pool = bench.pool
+    session.abort("test")
+    with pytest.raises(RepositoryFault):
+        put_register(bench.pool, "rp/1", b"")
+
+
+def test_a_session_beats_every_ten_minutes_and_not_before() -> None:
+    bench = Workbench()
+    session = begin(bench)
+    session.beat()
+    bench.clock.seconds += HEARTBEAT_SECONDS - 1
+    session.beat()
+    assert len(list(bench.memory.list("sess/"))) == 1
+    for _ in range(3):
+        bench.clock.seconds += HEARTBEAT_SECONDS
+        session.beat()
+        session.beat()
+    assert [entry.name for entry in bench.memory.list("sess/0000000001.")] == [
+        f"sess/0000000001.{n}" for n in (1, 2, 3)
+    ]
+
+
+def test_several_writers_at_once_all_commit_points_that_restore() -> None:
+    bench = Workbench()
+    shared = noise(9, SEGMENT * 2)
+    images = {n: shared + noise(n, SEGMENT) + shared[: SEGMENT // 2] for n in range(6)}
+    failures: list[BaseException] = []
+    points = {}
+    barrier = threading.Barrier(len(images))
+
+    def one(n: int) -> None:
+        try:
+            barrier.wait()
+            first = bench.backup(SparseDisk.of(images[n]), workers=2)
+            points[n] = bench.backup(SparseDisk.of(images[n] + images[0]), parent=first)
+        except BaseException as failure:  # noqa: BLE001 # raised below
+            failures.append(failure)
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in images]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len({point.sid for point in points.values()}) == len(images)
+    for n, point in points.items():
+        bench.assert_restores(bench.point(point.sid).disks[0], images[n] + images[0])
+    assert len(list_points(bench.pool).commits) == 2 * len(images)
+    assert ContainerReader(bench.pool).footer(1 << 24) is not None

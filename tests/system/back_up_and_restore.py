@@ -1,0 +1,41 @@
+"""A process that backs up an image, or restores it, and tells the most memory that it took.
+
+back_up_and_restore.py back-up|restore REPOSITORY INDEX IMAGE
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+from ingot.embedded import Images, Repo, back_up, open_repo, restore
+from media.container_reader import ContainerReader
+from media.key_slots import KeyFile
+from media.pool import Parameters, create_pool
+from media.recovery_point import list_points, read_point
+from media.repository.local import LocalRepository
+from runtime.clock import SystemClock
+from tests.faults.scenario import Quiet
+from tests.faults.unsynced_posix import UnsyncedPosix
+
+SECRET = KeyFile("5a" * 32)
+WORKERS = 2
+
+
+def main(action: str, repository: Path, index: Path, image: Path) -> None:
+    if action == "back-up":
+        place = LocalRepository(repository, UnsyncedPosix())
+        pool = create_pool(place, SECRET, Parameters(), SystemClock())
+        repo = Repo(pool, ContainerReader(pool))
+        back_up(repo, Images("large", [image], {}), "none", 1, index, Quiet(), WORKERS)
+    else:
+        repo = open_repo(str(repository), SECRET)
+        point = read_point(repo.pool, list_points(repo.pool).find("latest"))
+        outcome = restore(repo, point.disks[0], image, Quiet(), overwrite=False, workers=WORKERS)
+        assert not outcome.lost
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *(Path(argument) for argument in sys.argv[2:]))

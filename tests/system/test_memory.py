@@ -1,0 +1,70 @@
+"""Memory is bounded by workers and containers, not by the disk: 512 MiB, and no more for twice the data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MIB = 1 << 20
+BOUND_BYTES = 512 * MIB
+PIECE_BYTES = 32 * MIB
+
+
+def write_image(path: Path, mib: int) -> None:
+    """So much noise in pieces, each after a hole of its size."""
+    rng = np.random.default_rng(mib)
+    with path.open("wb") as image:
+        for number in range(mib * MIB // PIECE_BYTES):
+            image.seek(PIECE_BYTES * (2 * number + 1))
+            image.write(rng.bytes(PIECE_BYTES))
+        image.truncate(image.tell() + PIECE_BYTES)
+
+
+def most_memory(*arguments: str | Path) -> int:
+    """What a process of its own took."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.system.back_up_and_restore", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def same(one: Path, other: Path) -> bool:
+    return subprocess.run(["cmp", "-s", str(one), str(other)], check=False).returncode == 0
+
+
+def memory_for(directory: Path, mib: int) -> tuple[int, int]:
+    """The most that a backup and a restore of `mib` of noise took."""
+    directory.mkdir()
+    image, back = directory / "disk.raw", directory / "back.raw"
+    write_image(image, mib)
+    backup = most_memory("back-up", directory / "repository", directory / "index", image)
+    restore = most_memory("restore", directory / "repository", directory / "index", back)
+    assert same(image, back)
+    return backup, restore
+
+
+def assert_bounded(directory: Path, small_mib: int) -> None:
+    small = memory_for(directory / "small", small_mib)
+    large = memory_for(directory / "large", 2 * small_mib)
+    assert max(*small, *large) <= BOUND_BYTES, (small, large)
+    for less, more in zip(small, large, strict=True):
+        assert more <= less + 64 * MIB, (small, large)
+
+
+def test_a_backup_and_a_restore_take_no_more_memory_for_twice_the_data(tmp_path: Path) -> None:
+    assert_bounded(tmp_path, 160)
+
+
+@pytest.mark.torture
+def test_nor_for_a_disk_of_gigabytes(tmp_path: Path) -> None:
+    assert_bounded(tmp_path, 2048)
