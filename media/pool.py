@@ -160,8 +160,9 @@ def open_pool(repository: Repository, secret: Secret) -> Pool:
         created_at = str(config["created_at"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ObjectCorrupt(f"{CONFIG}: expected a repository's parameters, found something else: {error!r}") from error
-    if not parameters.encrypted:
-        secret = NoSecret()
+    if not parameters.encrypted and not isinstance(secret, NoSecret):
+        # Somebody who can write there may have put an open repository in the place of theirs, to be sent plain data.
+        raise KeyUnfit(f"{repository.url}: expected an encrypted repository, as a secret was given; found an open one")
     for master in open_slots(repository, secret):
         keys = PoolKeys(repository_id, master, parameters.encrypted)
         if hmac.compare_digest(keys.sign(CONFIG, canonical(config)), signature):

@@ -55,8 +55,6 @@ def open_named(url: str, passphrase: Path | None, key: Path | None, screen: Scre
     files = named(passphrase, key)
     if files != Named():
         repo = open_repo(url, secret_in(files, screen))
-        if not repo.pool.parameters.encrypted:
-            screen.note(f"{repo.pool.repository.url}: not encrypted; the secret that was given is not used")
     else:
         try:
             repo = open_repo(url, NoSecret())

@@ -1,7 +1,8 @@
 """Makes the golden repositories of format 1: `python -m tests.golden.make`, from the top of the work tree.
 
 They stay readable for ever (F3). The format freezes with the first release; until then these files are remade in the
-same commit as a change of the format, and never otherwise. RESTORE/ is left out: the program changes, the format does not.
+same commit as a change of the format, and never otherwise. RESTORE/ is left out: the program changes, the format does
+not.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import io
 import tarfile
 from pathlib import Path
 
+from media import frame
 from media.backup import Backup, Source
 from media.container_reader import ContainerReader
 from media.extents import Extent
@@ -31,9 +33,9 @@ SEGMENT = 32 << 20
 
 
 def first_disk(day: int) -> SparseDisk:
-    """Two segments, a hole between, chunks of either codec, a size that is no multiple of anything; it changes a little."""
-    pieces = {0: noise(1, 1500), 4096: text(1, 9000), SEGMENT - 4096: noise(2 + day, 4096), SEGMENT: noise(1, 1500)}
-    return SparseDisk(SEGMENT + 20_000 + 333, pieces | {SEGMENT + 16384: text(9, 3949)})
+    """Two segments, holes, chunks of either codec, a size that is no multiple of anything; it changes a little."""
+    pieces = {0: noise(1, 700), 4096: text(1, 5000), SEGMENT - 4096: noise(2 + day, 800), SEGMENT: noise(1, 700)}
+    return SparseDisk(SEGMENT + 18_000 + 333, pieces | {SEGMENT + 16384: text(9, 1949)})
 
 
 def second_disk() -> SparseDisk:
@@ -60,8 +62,6 @@ def fill(pool: Pool, clock: FakeClock) -> None:
     backup(database, [Source("scsi0:0", SparseDisk(0)), Source("scsi0:1", SparseDisk(5000))], None)
     expired = backup(database, [], None)
     name = f"rpx/{expired:010x}"
-    from media import frame
-
     body = {"time": clock.now(), "who": "golden"}
     pool.repository.put_new(name, frame.encode_json(pool.keys, frame.Kind.EXPIRY, name, body))
 

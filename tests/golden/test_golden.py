@@ -1,6 +1,7 @@
 """F3: repositories of every released format stay readable, by the product and by the recovery program.
 
-Format 1 freezes with the first release; until then these files are remade (tests/golden/make.py) in the commit that changes it.
+Format 1 freezes with the first release; until then these files are remade (tests/golden/make.py) in the commit that
+changes it.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from tests.media.fakes import SparseTarget
 
 # SHA-256 of the first disk whole, and of the first and last mebibyte of the second, by point.
 FIRST = {
-    1: "@1@",
-    3: "@3@",
+    1: "62fd220f1aed8b424c5b6aff2e1d5ea5e7deb00f599878af1af4292f72affeea",
+    3: "fae8ee7bb975c96f7eaf79438852186f8b6b4ae34eaf317b8d65afe46a6a4c8f",
 }
-SECOND_ENDS = "@ends@"
+SECOND_ENDS = "f6dfe80abb0a03d9844b3a5a415d9129a33825c2f1fd4d7ca950bb6b17e964e8"
 EVERY = pytest.mark.parametrize(
     ("name", "secret", "option"),
     [

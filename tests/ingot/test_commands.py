@@ -28,15 +28,13 @@ def test_init_takes_a_key_file_that_is_there(door: FrontDoor) -> None:
     assert door.key.read_text() == "ab" * 32 + "\n"
 
 
-def test_a_repository_without_encryption_needs_no_secret_and_says_that_one_given_is_not_used(
-    door: FrontDoor,
-) -> None:
+def test_a_repository_without_encryption_needs_no_secret_and_is_refused_when_one_is_given(door: FrontDoor) -> None:
     assert "not encrypted" in door.good("init", "--no-encryption").out
     door.key.write_text("ab" * 32 + "\n")
     door.key.chmod(0o600)
-    said = door.good("list")
-    assert said.out == "no recovery points\n"
-    assert "not encrypted; the secret that was given is not used" in said.err
+    said = door.run("list")
+    assert said.code == 2
+    assert "expected an encrypted repository" in said.err
 
 
 def test_a_backup_tells_what_was_new_and_the_next_one_that_nothing_was(made: FrontDoor) -> None:

@@ -1,13 +1,15 @@
 """Where a disk is restored to: a new sparse file, or a block device.
 
-A file grows under another name beside its own and gets its own only when all of it is there, so an interrupted
-restore shows nothing. A block device is written in place.
+A file grows under another name beside its own and gets its own only when all of it is there, so an interrupted restore
+shows nothing. It is with the operating system then, as with any program that writes a file; a device is waited for.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import secrets
 import stat
 import struct
 from pathlib import Path
@@ -16,6 +18,7 @@ from types import TracebackType
 from media.faults import TargetExists, TargetUnwritable
 
 _BLKZEROOUT = 0x127F
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _ZEROS = bytes(1 << 20)
 
 
@@ -32,11 +35,15 @@ class FileTarget:
             raise TargetExists(f"{path}: expected a file or nothing, found a directory")
         self._path = path
         self._overwrite = overwrite
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self._partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         try:
             self._fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise TargetUnwritable(f"{path}: cannot be created: {error.strerror}") from error
+        try:
             os.ftruncate(self._fd, size)
         except OSError as error:
+            self.__exit__(None, None, None)
             raise TargetUnwritable(f"{path}: cannot be created with {size} bytes: {error.strerror}") from error
 
     def write(self, offset: int, data: memoryview) -> None:
@@ -48,15 +55,25 @@ class FileTarget:
     def finish(self) -> None:
         """Give the file its name. Raises TargetExists when another was there first."""
         try:
-            if self._overwrite:
-                self._partial.replace(self._path)
-            else:
-                os.link(self._partial, self._path)
-                self._partial.unlink()
+            if not self._overwrite and self._linked():
+                return
+            self._partial.replace(self._path)
         except FileExistsError:
             raise TargetExists(f"{self._path}: expected no file there, found one that was made meanwhile") from None
         except OSError as error:
             raise TargetUnwritable(f"{self._path}: cannot get its name: {error.strerror}") from error
+
+    def _linked(self) -> bool:
+        """The name as a hard link, which never replaces; False where there are none, as on a memory stick."""
+        try:
+            os.link(self._partial, self._path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if os.path.lexists(self._path):
+                raise FileExistsError from error
+            return False
+        return True
 
     def __enter__(self) -> FileTarget:
         return self
