@@ -121,8 +121,8 @@ def test_a_damaged_object_is_told_and_the_rest_is_right(
     objects: Objects, others: Objects, parameters: Parameters, tmp_path: Path, kind: str, damage: Damage
 ) -> None:
     for number, name in enumerate(sorted(objects)):
-        if name.partition("/")[0] != kind:
-            continue
+        if name.partition("/")[0] != kind or (kind == "c" and number % 2 == parameters.encrypted):
+            continue  # half of the containers each: sealing changes what is in a record, not where damage is met
         body = damage(objects, name, others)
         if body == objects[name]:
             continue

@@ -42,7 +42,7 @@ def test_a_disk_that_is_full_at_any_call_ends_the_backup_cleanly_and_the_next_go
 ) -> None:
     outcomes: Counter[str] = Counter()
     reused = 0
-    for n in range(1, 1000):
+    for n in range(1, 1000, 1 if times > 1 else 2):
         site = tmp_path / f"{n}"
         site.mkdir()
         root, image, index = site / "repository", site / "disk.raw", site / "index"
@@ -68,8 +68,8 @@ def test_a_disk_that_is_full_at_any_call_ends_the_backup_cleanly_and_the_next_go
         assert restored(repo.pool, list_points(repo.pool).commits[-1]) == LARGE
         assert point.statistics["new_bytes"] + stored == distinct_bytes(repo.pool, point.disks[0])
         reused += stored > 0
-    assert outcomes[RepositoryFull.code] > 20
-    assert reused > 5
+    assert outcomes[RepositoryFull.code] > 10
+    assert reused > 3
 
 
 @pytest.fixture
