@@ -27,6 +27,7 @@ from media.rebuild import CaughtUp, catch_up
 from media.recovery_point import Commit, DiskTree, Machine, list_points
 from media.repository.locate import open_place
 from media.session import Process
+from mediaagent.ddb import history
 from mediaagent.ddb.chunk_index import ChunkIndex, open_index
 from mediaagent.ddb.directory import default_directory
 from mediaagent.ddb.faults import DdbFault
@@ -74,6 +75,11 @@ def index_of(repo: Repo, directory: Path | None, progress: Progress) -> Iterator
     try:
         place = directory or default_directory(repo.pool.id.bytes)
         index = open_index(place, repo.pool.id.bytes)
+        if not history.is_same(place, repo.pool.repository):
+            index.close()
+            _drop(place)
+            repo.notes.append("the repository was rolled back since its index was used here; the index is made anew")
+            index = open_index(place, repo.pool.id.bytes)
     except DdbFault as fault:
         repo.notes.append(f"the index cannot be used, so data that other machines stored is stored again: {fault}")
         yield MemoryKnownChunks(MISSES_MAX_CHUNKS), CaughtUp()
@@ -82,6 +88,7 @@ def index_of(repo: Repo, directory: Path | None, progress: Progress) -> Iterator
     with index:
         _forget_gone(repo, index, FooterCache(place, repo.pool.id.bytes))
         yield index, _caught_up(repo, index, place, progress)
+        _remember(repo, index, place)
     if index.fault is not None:
         repo.notes.append(f"the index failed on the way, so some data may be stored twice: {index.fault}")
 
@@ -106,7 +113,23 @@ def _caught_up(repo: Repo, index: ChunkIndex, place: Path, progress: Progress) -
         repo.pool, repo.containers, index, lambda count: progress.begin("index", count), progress.advance
     )
     repo.notes += [f"left out of the index: {fault}" for fault in learned.damaged.values()]
+    _remember(repo, index, place)
     return learned
+
+
+def _remember(repo: Repo, index: ChunkIndex, place: Path) -> None:
+    try:
+        history.remember(place, repo.pool.repository, index.containers())
+    except OSError as error:
+        repo.notes.append(f"{place}: what the index belongs to cannot be noted: {error.strerror}")
+
+
+def _drop(place: Path) -> None:
+    """Remove an index that is ours and nobody's at the moment. Raises DdbFault."""
+    with Occupancy(place).guarded(Limits().patience_seconds):
+        for name in ("data.mdb", "lock.mdb", "ddb.json", "history.json"):
+            (place / name).unlink(missing_ok=True)
+    shutil.rmtree(place / "footers", ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -124,10 +147,7 @@ def rebuild_index(repo: Repo, directory: Path | None, progress: Progress) -> Reb
     """
     place = directory or default_directory(repo.pool.id.bytes)
     open_index(place, repo.pool.id.bytes).close()  # is it ours
-    with Occupancy(place).guarded(Limits().patience_seconds):
-        for name in ("data.mdb", "lock.mdb", "ddb.json"):
-            (place / name).unlink(missing_ok=True)
-    shutil.rmtree(place / "footers", ignore_errors=True)
+    _drop(place)
     with open_index(place, repo.pool.id.bytes) as index:
         learned = _caught_up(repo, index, place, progress)
     if index.fault is not None:

@@ -12,4 +12,5 @@ Not in here: the port it implements (`media.known_chunks`), and whether a place 
     writer        what is recorded and not yet committed, and the one thread that commits it
     chunk_index   `KnownChunks` over all of these
     footer_cache  footers on the local disk
+    history       is the repository still the one that the index is of
 """

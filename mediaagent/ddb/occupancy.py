@@ -118,7 +118,7 @@ class Occupancy:
 
 def write_durably(path: Path, content: bytes) -> None:
     """The whole file or none of it, also over a power failure."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()

@@ -179,3 +179,22 @@ def test_a_rebuild_brings_dedup_back(tmp_path: Path) -> None:
     clone = back_up_image(repo, site.image, DISK, site.index, parent="none", machine="fourth")
     assert clone.statistics["new_bytes"] == 0
     assert not repo.notes
+
+
+def test_an_index_from_before_its_repository_was_rolled_back_is_dropped(tmp_path: Path) -> None:
+    """Session numbers are given out again then: its places name containers that are other ones now."""
+    site = Site(tmp_path)
+    before = tmp_path / "before"
+    shutil.copytree(site.root, before)
+    lost, _ = changed_disk(DISK, 3, first=0, blocks=16)
+    back_up_image(open_repo_at(unsynced(site.root)), site.image, lost, site.index, machine="lost")
+    shutil.rmtree(site.root)
+    shutil.copytree(before, site.root)
+    other, _ = changed_disk(DISK, 4, first=0, blocks=16)
+    elsewhere = tmp_path / "elsewhere"
+    back_up_image(open_repo_at(unsynced(site.root)), site.image, other, elsewhere, machine="other")
+    repo = open_repo_at(unsynced(site.root))
+    again = back_up_image(repo, site.image, lost, site.index, machine="lost")
+    assert_points(repo.pool, {1: DISK, 2: other, 3: lost})
+    assert any("rolled back" in note for note in repo.notes)
+    assert again.statistics["new_bytes"] > 0
