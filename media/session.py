@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from media import frame
 from media.faults import (
     ObjectExists,
+    ObjectForeign,
     ObjectMissing,
     ParentUnfit,
     RepositoryFault,
@@ -28,6 +29,7 @@ from media.frame import Kind
 from media.ids import (
     CONTAINERS,
     MAX_SEQ,
+    MAX_SID,
     REGISTERS,
     SESSIONS,
     cid_of,
@@ -83,6 +85,10 @@ class Session:
         sid = _highest(pool) + 1
         nonce = os.urandom(16).hex()
         for _ in range(_ATTEMPTS):
+            if sid > MAX_SID:
+                raise ObjectForeign(
+                    f"{SESSIONS}: no session number is left above {sid_text(MAX_SID)}, which no writer took"
+                )
             name = session_name(sid)
             body = {"nonce": nonce, "kind": "writer", "host": process.host, "pid": process.pid, "time": clock.now()}
             claim = frame.encode_json(pool.keys, Kind.SESSION, name, body)

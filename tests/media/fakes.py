@@ -1,10 +1,11 @@
-"""Stand-ins with a behaviour of their own: a clock that a test moves, disks and targets in memory, repositories that misbehave."""
+"""Stand-ins with a behaviour of their own: a clock that a test moves, disks and targets in memory, bad repositories."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from media.extents import Extent, normal, within
 from media.faults import DiskResized, DiskUnreadable
@@ -48,7 +49,11 @@ class SparseDisk:
         return SparseDisk(len(data), {e.offset: bytes(data[e.offset : e.end]) for e in extents})
 
     def data_extents(self, offset: int, length: int) -> Iterator[Extent]:
-        yield from within(normal(Extent(at, len(piece)) for at, piece in self.pieces.items()), offset, length)
+        yield from within(normal(self._near(offset, length)), offset, length)
+
+    def _near(self, offset: int, length: int) -> list[Extent]:
+        pieces = self.pieces.items()
+        return [Extent(at, len(piece)) for at, piece in pieces if at < offset + length and at + len(piece) > offset]
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         with self._lock:
@@ -107,7 +112,7 @@ class MemoryTarget:
     def assert_nothing_twice(self) -> None:
         """No byte was written or zeroed more than once."""
         ordered = sorted([*self.writes, *self.zeroed])
-        assert all(one.end <= two.offset for one, two in zip(ordered, ordered[1:], strict=False))
+        assert all(one.end <= two.offset for one, two in pairwise(ordered))
 
 
 class SparseTarget:
@@ -184,7 +189,7 @@ class Recording(Around):
 
 
 class OnPut(Around):
-    """Calls `hook(name)` before every put; what it raises is what the put raises. `after` the same, when the object lies there."""
+    """Calls `hook(name)` before every put, and `after(name)` behind it; what they raise is what the put raises."""
 
     def __init__(
         self, inner: Repository, hook: Callable[[str], None] | None = None, after: Callable[[str], None] | None = None

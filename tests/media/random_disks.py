@@ -1,4 +1,4 @@
-"""Random disk contents and random changes of them, of the kinds that make a chunker err: holes, repeats, zero sectors, odd ends."""
+"""Random disks and random changes of them, such as make a chunker err: holes, repeats, zero sectors, odd ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def random_image(rng: random.Random, size: int) -> bytearray:
 
 
 def change(rng: random.Random, data: bytearray, count: int) -> list[Extent]:
-    """Change `data` in place in up to `count` places; what changed, as change tracking says it: maybe more, in any order."""
+    """Change `data` in place in up to `count` places; what changed, as change tracking says it: in any order."""
     extents = []
     for _ in range(count):
         if not data:

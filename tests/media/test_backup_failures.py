@@ -1,18 +1,22 @@
-"""A backup that fails is a clean fault: nothing is visible, nothing hangs, and the next run goes on from what was stored."""
+"""A backup that fails is a clean fault: nothing is visible, nothing hangs; the next goes on from what was stored."""
 
 from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from media import frame
+from media.container import Kind as ContainerKind
 from media.faults import DiskResized, DiskUnreadable, RepositoryFull, RepositoryUnreachable, SessionUnknown
 from media.frame import Kind
+from media.packing import Uploads
 from media.rebuild import catch_up
 from media.recovery_point import list_points
+from media.session import Process, Session
 from runtime.faults import Fault
 from tests.media.fakes import OnPut, Recording, SparseDisk
 from tests.media.workbench import SEGMENT, Workbench, noise
@@ -145,3 +149,17 @@ def test_a_foreign_object_in_the_place_of_our_container_is_never_taken_for_ours(
     with pytest.raises(Fault, match="c/0000000001/000001"):
         bench.backup(SparseDisk.of(DATA), workers=2)
     assert list_points(bench.pool).commits == []
+
+
+def test_uploads_that_have_not_begun_are_dropped_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    bench, dropped = Workbench(), threading.Event()
+    bench.behind(OnPut(bench.memory, lambda name: dropped.wait() and None if name.startswith("c/") else None))
+    session = Session.begin(bench.pool, bench.clock, Process("host", 1))
+    uploads = Uploads(session, buffers=3, threads=1, durable=lambda cid, footer: None)
+    for _ in range(3):
+        uploads.ship(uploads.open(ContainerKind.DATA))
+    for future in uploads._pending:
+        future.add_done_callback(lambda _: dropped.set())  # the first to be done is one that was dropped
+    uploads.abandon()
+    assert len(list(bench.memory.list("c/"))) == 1
+    assert caplog.records == []

@@ -26,7 +26,7 @@ from media.marks import MarkKind, put_mark, read_marks
 from media.pool import Parameters, open_pool
 from media.reader import DiskRestore
 from media.rebuild import catch_up
-from media.recovery_point import RecoveryPoint, list_points
+from media.recovery_point import Points, RecoveryPoint, list_points
 from media.verify import Verification
 from runtime.faults import Fault
 from tests.media.fakes import MemoryTarget, SparseDisk
@@ -45,7 +45,7 @@ def written(parameters: Parameters) -> tuple[Workbench, RecoveryPoint]:
 
 
 def damages(body: bytes) -> Iterator[bytes]:
-    """Truncated at every length, torn at every 64th byte (zeros or another object's bytes behind), rubbish, and too long."""
+    """Truncated at every length, torn at every 64th byte with zeros behind or before, rubbish, and too long."""
     yield from (body[:length] for length in range(len(body)))
     yield from (body[:length] + bytes(len(body) - length) for length in range(0, len(body), 64))
     yield from (bytes(length) + body[length:] for length in range(64, len(body), 64))
@@ -76,8 +76,7 @@ def test_a_damaged_container_is_a_fault_that_names_it(parameters: Parameters, wh
         faults = assert_restores_right_or_says_lost(bench, point)
         assert all(str(fault).startswith(f"c-1.{which}") for fault in faults)
         verification = Verification(bench.pool, ContainerReader(bench.pool), 1, lambda _: None, lambda _: None)
-        verdict = verification.run(list_points(bench.pool))
-        assert list(verdict.damaged) == [1 << 24 | which]
+        assert list(verification.run(Points([], {})).damaged) == [1 << 24 | which]
         learned = catch_up(bench.pool, ContainerReader(bench.pool), MemoryKnownChunks(), lambda _: None, lambda _: None)
         assert learned.containers + len(learned.damaged) == 2
 
@@ -119,7 +118,7 @@ def test_a_damaged_small_object_is_a_fault_that_names_it(parameters: Parameters,
 
 
 def test_a_frame_copied_to_another_name_or_kind_or_repository_is_refused() -> None:
-    bench, point = written(SMALL)
+    bench, _ = written(SMALL)
     register = bench.memory.get("rp/0000000001")
     bench.memory.put_new("rp/0000000002", register)
     assert isinstance(list_points(bench.pool).damaged[2], RepositoryTampered)

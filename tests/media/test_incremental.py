@@ -1,4 +1,4 @@
-"""An incremental backup makes the recovery point that a full one would have made, whatever changed, and reads only what it must."""
+"""An incremental backup makes the recovery point that a full one would have made, and reads only what it must."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from media.extents import Extent
 from media.recovery_point import RecoveryPoint
 from tests.media.fakes import SparseDisk
 from tests.media.random_disks import change, random_image, resize, to_end_of
+from tests.media.test_tree import sparse
 from tests.media.workbench import SEGMENT, Workbench, noise
 
 
@@ -138,3 +139,28 @@ def test_every_point_of_a_chain_restores_when_the_others_expired() -> None:
         images.append(bytes(image))
     for point, expected in zip(points, images, strict=True):
         bench.assert_restores(bench.point(point.sid).disks[0], expected)
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_every_page_of_the_parent_that_is_damaged_and_needed_is_a_damaged_parent(tracked: bool) -> None:
+    from media.faults import ParentDamaged
+    from media.ids import container_name
+
+    bench, disk = Workbench(), sparse(300)
+    parent = bench.backup(disk)
+    cid = 1 << 24 | 1
+    body, entries = bench.memory.get(container_name(cid)), bench.containers.footer(cid)
+    assert set(entries["type"].tolist()) == {2}
+    for offset in entries["offset"].tolist():
+        bench.overwrite(container_name(cid), body[: offset + 80] + b"\0\0\0\0" + body[offset + 84 :])
+        bench.restart()
+        for size in (disk.size, SEGMENT * 20, SEGMENT * 70_000):
+            new = SparseDisk(size, disk.pieces)
+            changes = [Extent(at, 1) for at in disk.pieces if at < size] if tracked else None
+            if size == SEGMENT * 20 and offset not in entries["offset"][[0, 1, -1]]:
+                continue  # a leaf behind the new end may not be looked at
+            with pytest.raises(ParentDamaged):
+                bench.backup((new, changes), parent=parent)
+    bench.overwrite(container_name(cid), body)
+    bench.restart()
+    bench.backup((disk, [Extent(0, disk.size)] if tracked else None), parent=parent)

@@ -60,7 +60,7 @@ def test_the_same_image_without_its_parent_stores_pages_only() -> None:
 def test_a_chunk_new_twice_in_one_batch_is_stored_once() -> None:
     bench = Workbench()
     piece = noise(5, 4096)
-    disk = SparseDisk(SEGMENT, {at: piece for at in range(0, SEGMENT, 8192)})
+    disk = SparseDisk(SEGMENT, dict.fromkeys(range(0, SEGMENT, 8192), piece))
     point = bench.backup(disk)
     assert point.statistics["chunks"] == 8 * point.statistics["new_chunks"]
     assert point.statistics["new_bytes"] == 4096

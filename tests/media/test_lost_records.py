@@ -105,7 +105,7 @@ def test_a_container_that_lost_its_trailer_loses_nothing(parameters: Parameters)
 def test_a_container_that_lost_its_header_loses_nothing_while_the_session_has_another(
     parameters: Parameters, both: bool
 ) -> None:
-    """The data key is in the other containers of the session, and a scan finds the records, so a lost tail is no matter."""
+    """The data key is in the other containers of the session, and a scan finds the records."""
     bench, point, image = written(parameters)
     for name in bench.containers_of(point.sid):
         body = bench.memory.get(name)

@@ -30,21 +30,19 @@ class LyingIndex:
     def locate(self, fingerprints: Fingerprints) -> Places:
         n = len(fingerprints)
         honest = self._honest.locate(fingerprints)
-        if self._kind == "wrong slots":
-            return Places(honest.cids, honest.slots ^ np.uint32(1))
-        if self._kind == "huge slots":
-            return Places(honest.cids, np.full(n, 2**32 - 1, np.uint32))
-        if self._kind == "containers that never were":
-            return Places(np.full(n, (7 << 24) | 3, np.uint64), np.zeros(n, np.uint32))
-        if self._kind == "other containers":
-            return Places(np.where(honest.cids == 0, 0, self._cids[0]).astype(np.uint64), honest.slots)
-        if self._kind == "forgets":
-            return Places.unknown(n)
-        if self._kind == "forgets some":
-            forget = np.array([self._rng.random() < 0.5 for _ in range(n)], np.bool_)
-            return Places(np.where(forget, 0, honest.cids).astype(np.uint64), honest.slots)
-        cids = [self._rng.choice([*self._cids, 0, 2**64 - 1, 1]) for _ in range(n)]
-        return Places(np.array(cids, np.uint64), np.array([self._rng.randrange(60) for _ in range(n)], np.uint32))
+        forgotten = np.array([self._rng.random() < 0.5 for _ in range(n)], np.bool_)
+        random_cids = [self._rng.choice([*self._cids, 0, 2**64 - 1, 1]) for _ in range(n)]
+        lies = {
+            "wrong slots": (honest.cids, honest.slots ^ np.uint32(1)),
+            "huge slots": (honest.cids, np.full(n, 2**32 - 1)),
+            "containers that never were": (np.full(n, (7 << 24) | 3), np.zeros(n)),
+            "other containers": (np.where(honest.cids == 0, 0, self._cids[0]), honest.slots),
+            "forgets": (np.zeros(n), np.zeros(n)),
+            "forgets some": (np.where(forgotten, 0, honest.cids), honest.slots),
+            "random places": (np.array(random_cids, np.uint64), [self._rng.randrange(60) for _ in range(n)]),
+        }
+        cids, slots = lies[self._kind]
+        return Places(np.asarray(cids, np.uint64), np.asarray(slots, np.uint32))
 
     def record(self, cid: int, fingerprints: Fingerprints) -> None:
         self._honest.record(cid, fingerprints)

@@ -1,4 +1,4 @@
-"""Making and opening a pool: one wins, what an interrupted `init` left does not matter, and the last key is never removed."""
+"""Making and opening a pool: one `init` wins, an interrupted one does not matter, the last key is never removed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def test_a_secret_is_for_an_encrypted_repository_and_only_for_one() -> None:
     with pytest.raises(KeyUnfit):
         create_pool(MemoryRepository(), SECRET, OPEN, FakeClock())
     bench = Workbench(OPEN)
-    assert open_pool(bench.memory, SECRET).keys.master == bench.pool.keys.master
+    assert open_pool(bench.memory, NoSecret()).keys.master == bench.pool.keys.master
+    with pytest.raises(KeyUnfit, match="open"):
+        open_pool(bench.memory, SECRET)
     with pytest.raises(KeyUnfit, match="not encrypted"):
         add_slot(bench.pool, SECRET, bench.clock)
 

@@ -1,9 +1,11 @@
-"""The recovery program restores what the product wrote, and the product restores what was written by hand from the page."""
+"""The recovery program restores what the product wrote, and the product what was written by hand from the page."""
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,15 @@ from media.repository.local import LocalRepository
 from media.session import Process
 from media.verify import Verification
 from tests.media.fakes import FakeClock, SparseDisk, SparseTarget
-from tests.media.handmade_repository import PASSPHRASE, HandmadeDisk, HandmadeRepository
+from tests.media.handmade_repository import (
+    DESCRIPTION,
+    DETAIL,
+    PASSPHRASE,
+    TIME,
+    HandmadeDisk,
+    HandmadeRepository,
+    mac,
+)
 from tests.media.random_disks import random_image
 from tests.media.workbench import noise, text
 
@@ -105,6 +115,28 @@ def restore_all(written: Written, point: RecoveryPoint, disks: list[SparseDisk],
         assert holds(one, disk), f"disk {number}"
 
 
+class Complete(HandmadeRepository):
+    """With `data_bytes`, which a detail has and the recovery program does not ask for."""
+
+    def write_point(
+        self, sid: int, disks: list[HandmadeDisk], *, machine: str = "web", description: dict[str, Any] | None = None
+    ) -> None:
+        head = {"machine": {"id": f"vm-{machine}", "name": machine}, "parent": None, "time": TIME}
+        rows = []
+        for number, disk in enumerate(disks):
+            depth, root = self.store_disk(sid, disk)
+            row: dict[str, Any] = {"disk": number, "key": f"scsi0:{number}", "size": disk.size_bytes}
+            row |= {"data_bytes": sum(map(len, disk.chunks.values())), "chunker": "s512/1", "depth": depth}
+            row |= {"average_chunk_bytes": 65536, "chunking_key": "00" * 8, "change_id": None}
+            row["root"] = root and {"page": root.fingerprint.hex(), "cid": f"{root.cid:016x}", "slot": root.slot}
+            rows.append(row)
+        plain = json.dumps(head | {"disks": rows, "description": description or {}, "statistics": {}}).encode()
+        fingerprint = mac(self.key["page"], plain)
+        body = self.key_table() + self.record(DESCRIPTION, plain, fingerprint)
+        self.write_frame(f"rpd/{sid:010x}", DETAIL, body)
+        self.write_register(sid, head | {"kind": "commit", "nonce": "00" * 16, "detail": fingerprint.hex()})
+
+
 def opened(repository: HandmadeRepository, secret: Secret) -> Pool:
     return open_pool(LocalRepository(repository.root / "repository"), secret)
 
@@ -112,7 +144,7 @@ def opened(repository: HandmadeRepository, secret: Secret) -> Pool:
 @pytest.mark.parametrize("kind", ["passphrase", "pbkdf2", "key file", "none"])
 @pytest.mark.parametrize("segments", [1, 256, 257, 65537])
 def test_the_product_restores_what_was_written_by_hand(tmp_path: Path, kind: str, segments: int) -> None:
-    repository = HandmadeRepository(tmp_path, kind)
+    repository = Complete(tmp_path, kind)
     last = (segments - 1) * SEGMENT
     chunks = {last + 4096: noise(1, 3000), last + 7096: b"text " * 900, last + SEGMENT - 512: noise(2, 512)}
     chunks |= {0: noise(3, 500)}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from media.container_reader import ContainerReader
+from media.extents import Extent
 from media.faults import (
     FormatTooNew,
+    ObjectForeign,
     ParentDamaged,
     ParentUnfit,
     RepositoryDenied,
@@ -28,7 +31,7 @@ DATA = noise(1, SEGMENT * 4)
 
 
 class LostReplies(Around):
-    """Puts whose name begins with `prefix` land, or do not, and then say that the place did not answer; `times` of them."""
+    """So many puts below `prefix` land, or do not, and then say that the place did not answer."""
 
     def __init__(self, bench: Workbench, prefix: str, times: int, *, lands: bool = True) -> None:
         super().__init__(bench.memory)
@@ -72,6 +75,13 @@ def test_a_number_is_never_used_again_whatever_lies_under_sess() -> None:
     assert begin(bench).sid == 1
     bench.memory.put_new("sess/0000001000", b"somebody else's")
     assert begin(bench).sid == 0x1001
+
+
+def test_a_foreign_claim_of_the_last_number_is_a_fault() -> None:
+    bench = Workbench()
+    bench.memory.put_new("sess/ffffffffff", b"")
+    with pytest.raises(ObjectForeign, match="ffffffffff"):
+        begin(bench)
 
 
 def test_container_numbers_of_one_session_are_distinct_across_threads() -> None:
@@ -121,7 +131,7 @@ def test_a_parent_that_expires_while_the_session_is_claimed_is_refused() -> None
 
 @pytest.mark.parametrize("changes", [None, []], ids=["reading all", "with changes"])
 @pytest.mark.parametrize("prefix", ["rpd/", "c/0000000001/"])
-def test_a_damaged_parent_is_said_to_be_damaged(prefix: str, changes: list | None) -> None:
+def test_a_damaged_parent_is_said_to_be_damaged(prefix: str, changes: list[Extent] | None) -> None:
     bench = Workbench()
     parent = bench.backup(SparseDisk.of(DATA))
     for entry in list(bench.memory.list(prefix)):
@@ -148,13 +158,10 @@ def test_a_commit_loses_to_a_tombstone() -> None:
 
     def end(name: str) -> None:
         if name.startswith("rpd/"):
-            other = Session(bench.pool, 1, "other", bench.pool.keys.new_data_key(), bench.clock)
-            Session.abort(other, "collector gave it up")
+            pool = replace(bench.pool, repository=bench.memory)
+            Session(pool, 1, "other", pool.keys.new_data_key(), bench.clock).abort("collector gave it up")
 
-    repository = OnPut(bench.memory, end)
-    bench.behind(repository)
-    bench.pool = bench.pool.__class__(bench.memory, *list(bench.pool.__dict__.values())[1:])
-    bench.behind(repository)
+    bench.behind(OnPut(bench.memory, end))
     with pytest.raises(SessionEnded, match="rp/0000000001"):
         bench.backup(SparseDisk.of(DATA))
     assert list_points(bench.pool).commits == []

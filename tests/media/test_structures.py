@@ -158,7 +158,7 @@ def test_a_recovery_point_comes_back(parameters: Parameters) -> None:
 @pytest.mark.parametrize("parameters", [SMALL, OPEN, Parameters(), Parameters(512 << 10, 8 << 20, encrypted=False)])
 def test_ingot_json_comes_back(parameters: Parameters) -> None:
     bench = Workbench(parameters)
-    again = open_pool(bench.memory, SECRET)
+    again = open_pool(bench.memory, SECRET if parameters.encrypted else NoSecret())
     assert (again.parameters, again.keys, again.created_at) == (parameters, bench.pool.keys, bench.clock.now())
     signed = json.loads(bench.memory.get("ingot.json"))
     signature = bytes.fromhex(signed.pop("hmac"))
@@ -213,4 +213,5 @@ def test_the_shape_of_a_key_file_is_checked() -> None:
 
 def test_compressible_and_incompressible_text_are_what_they_say() -> None:
     """The other tests lean on it."""
-    assert len(zstandard.compress(text(1, 10_000))) < 5000 < 9900 < len(zstandard.compress(noise(1, 10_000)))
+    assert len(zstandard.compress(text(1, 10_000))) < 5000
+    assert len(zstandard.compress(noise(1, 10_000))) > 9900
