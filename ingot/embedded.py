@@ -5,8 +5,6 @@ Nothing is printed here: what a person should know besides the result is collect
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +15,6 @@ from media.backup import Backup, Report, Source
 from media.container_reader import ContainerReader
 from media.extents import Extent
 from media.faults import DamageFault, ParentDamaged, ParentUnfit
-from media.ids import CONTAINERS, cid_of_name
 from media.key_slots import Secret
 from media.known_chunks import KnownChunks, MemoryKnownChunks
 from media.marks import MarkKind, read_marks
@@ -27,14 +24,14 @@ from media.rebuild import CaughtUp, catch_up
 from media.recovery_point import Commit, DiskTree, Machine, list_points
 from media.repository.locate import open_place
 from media.session import Process
-from mediaagent.ddb import history
 from mediaagent.ddb.chunk_index import ChunkIndex, open_index
 from mediaagent.ddb.directory import default_directory
 from mediaagent.ddb.faults import DdbFault
 from mediaagent.ddb.footer_cache import FooterCache
-from mediaagent.ddb.occupancy import Occupancy
-from mediaagent.ddb.opening import Limits
+from mediaagent.ddb.history import Remembering, is_same
+from mediaagent.ddb.opening import Limits, discard
 from runtime.clock import Clock, SystemClock
+from runtime.tasks import worker_count
 from vsa.disks.changed_extents import ChangedExtents
 from vsa.disks.image import ImageDisk
 from vsa.disks.target import open_target
@@ -67,69 +64,57 @@ def open_repo(url: str, secret: Secret) -> Repo:
 
 
 @contextmanager
-def index_of(repo: Repo, directory: Path | None, progress: Progress) -> Iterator[tuple[KnownChunks, CaughtUp]]:
+def index_of(repo: Repo, directory: Path | None, progress: Progress) -> Iterator[KnownChunks]:
     """The index of a repository, brought up to date; what is recorded in it is durable when the context ends.
 
     An index that cannot be used costs space, never a backup: misses are answered then, and a note says why.
     """
     try:
         place = directory or default_directory(repo.pool.id.bytes)
-        index = open_index(place, repo.pool.id.bytes)
-        if not history.is_same(place, repo.pool.repository):
-            index.close()
-            _drop(place)
-            repo.notes.append("the repository was rolled back since its index was used here; the index is made anew")
-            index = open_index(place, repo.pool.id.bytes)
+        index = _open_same(repo, place)
     except DdbFault as fault:
         repo.notes.append(f"the index cannot be used, so data that other machines stored is stored again: {fault}")
-        yield MemoryKnownChunks(MISSES_MAX_CHUNKS), CaughtUp()
+        yield MemoryKnownChunks(MISSES_MAX_CHUNKS)
         return
     repo.notes += index.notes
     with index:
-        _forget_gone(repo, index, FooterCache(place, repo.pool.id.bytes))
-        yield index, _caught_up(repo, index, place, progress)
-        _remember(repo, index, place)
+        known = Remembering(index, place, repo.pool.repository)
+        _catch_up(repo, known, place, progress)
+        yield known
+    if known.failure is not None:
+        repo.notes.append(f"the index did not learn everything, so some data may be stored twice: {known.failure}")
     if index.fault is not None:
         repo.notes.append(f"the index failed on the way, so some data may be stored twice: {index.fault}")
 
 
-def _forget_gone(repo: Repo, index: ChunkIndex, footers: FooterCache) -> None:
-    """Containers that went away must not be confirmed by the footers that are kept of them.
-
-    What is known is asked before what is there: a container that another process stores meanwhile is in both or in
-    none.
-    """
-    known = index.containers()
-    gone = known - {cid for entry in repo.pool.repository.list(CONTAINERS) if (cid := cid_of_name(entry.name))}
-    if gone:
-        repo.notes.append(f"{len(gone)} containers that the index knows are gone; their chunks are stored again")
-        index.forget(gone)
-        footers.forget(gone)
-
-
-def _caught_up(repo: Repo, index: ChunkIndex, place: Path, progress: Progress) -> CaughtUp:
-    repo.containers = ContainerReader(repo.pool, FooterCache(place, repo.pool.id.bytes))
-    learned = catch_up(
-        repo.pool, repo.containers, index, lambda count: progress.begin("index", count), progress.advance
-    )
-    repo.notes += [f"left out of the index: {fault}" for fault in learned.damaged.values()]
-    _remember(repo, index, place)
-    return learned
-
-
-def _remember(repo: Repo, index: ChunkIndex, place: Path) -> None:
+def _open_same(repo: Repo, place: Path) -> ChunkIndex:
+    """The index at `place`, begun anew when the repository was rolled back since it was used. Raises DdbFault."""
+    index = open_index(place, repo.pool.id.bytes)
     try:
-        history.remember(place, repo.pool.repository, index.containers())
-    except OSError as error:
-        repo.notes.append(f"{place}: what the index belongs to cannot be noted: {error.strerror}")
+        if is_same(place, repo.pool.repository, index.containers()):
+            return index
+    except BaseException:
+        index.close()
+        raise
+    index.close()
+    repo.notes.append("the index here is not of what lies in the repository now, as after a roll-back; it is made anew")
+    discard(place, Limits())
+    return open_index(place, repo.pool.id.bytes)
 
 
-def _drop(place: Path) -> None:
-    """Remove an index that is ours and nobody's at the moment. Raises DdbFault."""
-    with Occupancy(place).guarded(Limits().patience_seconds):
-        for name in ("data.mdb", "lock.mdb", "ddb.json", "history.json"):
-            (place / name).unlink(missing_ok=True)
-    shutil.rmtree(place / "footers", ignore_errors=True)
+def _catch_up(repo: Repo, known: KnownChunks, place: Path, progress: Progress) -> CaughtUp:
+    footers = FooterCache(place, repo.pool.id.bytes)
+    repo.containers = ContainerReader(repo.pool, footers)
+    learned = catch_up(
+        repo.pool, repo.containers, known, lambda count: progress.begin("index", count), progress.advance
+    )
+    if learned.gone:
+        repo.notes.append(
+            f"{len(learned.gone)} containers that the index knows are gone; their chunks are stored again"
+        )
+        footers.forget(learned.gone)  # or they would confirm what is there no more
+    repo.notes += [f"left out of the index: {fault}" for fault in learned.damaged.values()]
+    return learned
 
 
 @dataclass(frozen=True)
@@ -147,9 +132,9 @@ def rebuild_index(repo: Repo, directory: Path | None, progress: Progress) -> Reb
     """
     place = directory or default_directory(repo.pool.id.bytes)
     open_index(place, repo.pool.id.bytes).close()  # is it ours
-    _drop(place)
+    discard(place, Limits())
     with open_index(place, repo.pool.id.bytes) as index:
-        learned = _caught_up(repo, index, place, progress)
+        learned = _catch_up(repo, Remembering(index, place, repo.pool.repository), place, progress)
     if index.fault is not None:
         raise index.fault
     return Rebuilt(place, learned)
@@ -188,7 +173,7 @@ def back_up(
     """
     with ExitStack() as stack:
         disks = [stack.enter_context(ImageDisk(path)) for path in images.paths]
-        known, _ = stack.enter_context(index_of(repo, index, progress))
+        known = stack.enter_context(index_of(repo, index, progress))
         chosen = _parent(repo, images.machine, parent)
         changes = _changes(images, disks, chosen)
         sources = [Source(str(number), disk, changes.get(number)) for number, disk in enumerate(disks)]
@@ -206,7 +191,7 @@ def back_up(
                 repo.clock,
                 Process.this(),
                 level,
-                workers or os.cpu_count() or 1,
+                workers or worker_count(),
                 progress.advance,
             )
             return backup.run(parent_point, description)
@@ -220,24 +205,21 @@ def back_up(
 
 
 def _parent(repo: Repo, machine: str, parent: str) -> Commit | None:
-    points = list_points(repo.pool)
     if parent == "none":
         return None
-    if parent != "auto":
-        commit = points.find(parent)
-        if commit.machine.id != machine:
-            raise ParentUnfit(
-                f"--parent {parent}: expected a recovery point of {machine}, found one of {commit.machine.name}"
-            )
-        return commit
-    newest = points.newest_of(machine)
-    if newest is None:
+    points = list_points(repo.pool)
+    chosen = points.newest_of(machine) if parent == "auto" else points.find(parent)
+    if chosen is None:
         return None
-    if is_suspect(repo, newest):
+    if chosen.machine.id != machine:
+        raise ParentUnfit(
+            f"--parent {parent}: expected a recovery point of {machine}, found one of {chosen.machine.name}"
+        )
+    if is_suspect(repo, chosen):
         # Older points share its data, so they may be hit as well; reading everything costs nothing but time.
-        repo.notes.append(f"backed up without a parent, because {newest.id} is marked suspect")
+        repo.notes.append(f"backed up without a parent, because {chosen.id} is marked suspect")
         return None
-    return newest
+    return chosen
 
 
 def is_suspect(repo: Repo, commit: Commit) -> bool:
@@ -274,7 +256,7 @@ def restore(repo: Repo, disk: DiskTree, to: Path, progress: Progress, *, overwri
     with open_target(to, disk.size, overwrite=overwrite) as target:
         progress.begin("restore", disk.size)
         outcome = DiskRestore(
-            repo.pool, repo.containers, disk, target, workers or os.cpu_count() or 1, progress.advance
+            repo.pool, repo.containers, disk, target, workers or worker_count(), progress.advance
         ).run()
         target.finish()
     return outcome

@@ -42,7 +42,7 @@ class DemoFailed(Fault):
 
 
 class Interrupted(Fault):
-    """Ctrl-C, or the process was asked to end. Nothing half-done is visible; the next run goes on from there."""
+    """Ctrl-C, or the process was asked to end. A point is whole or not there; the next run goes on from there."""
 
     code = "ingot.interrupted"
 

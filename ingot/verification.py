@@ -20,6 +20,7 @@ from media.reader import Lost
 from media.recovery_point import Commit, DiskTree, Points, RecoveryPoint, read_point
 from media.tree import TreeReader
 from media.verify import DamagedContainer, Verification, verify_point
+from runtime.tasks import worker_count
 
 
 @dataclass
@@ -79,7 +80,7 @@ def verify_everything(repo: Repo, points: Points, index: Path | None, progress: 
     verification = Verification(
         repo.pool,
         repo.containers,
-        os.cpu_count() or 1,
+        worker_count(),
         lambda total: progress.begin("verify", total),
         progress.advance,
     )
@@ -98,7 +99,7 @@ def _verify(repo: Repo, point: RecoveryPoint, one: Checked, progress: Progress) 
     """Fill in what is lost of a point; the containers that its lost chunks should lie in."""
     progress.begin(f"verify {point.id}", sum(disk.size for disk in point.disks))
     damaged: set[int] = set()
-    outcomes = verify_point(repo.pool, repo.containers, point, os.cpu_count() or 1, progress.advance)
+    outcomes = verify_point(repo.pool, repo.containers, point, worker_count(), progress.advance)
     for disk, outcome in zip(point.disks, outcomes, strict=True):
         one.bytes += outcome.bytes_written
         if outcome.lost:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ext.fingerprint import Fingerprinter
 from media.chunking import cutter_of
-from media.container_reader import ContainerReader
+from media.container_reader import ContainerReader, containers_of
 from media.disk import Disk
 from media.extents import Extent
 from media.faults import DamageFault, FormatTooNew, ParentDamaged
@@ -81,13 +81,15 @@ class Backup:
         self._worker_count = workers
         self._advance = advance
         self._tree = TreeReader(containers, pool.keys.page)
+        self._there: set[int] = set()  # what may be inherited from: the containers that lie in the repository
         self._phases: defaultdict[str, float] = defaultdict(float)
 
     def run(self, parent: Commit | None, description: JSON) -> Report:
         """Back up, inheriting from `parent`. On return the recovery point is durable.
 
         Raises SourceFault, RepositoryFault, ParentUnfit, ParentDamaged (try without a parent), SessionEnded,
-        SessionUnknown. After any of them nothing is visible; what was stored is found by the next run.
+        SessionFull, SessionUnknown. Nothing half-made is visible after a failure or an interrupt: the point is not
+        there, or, only when it came during the commit, there and whole. What was stored is found by the next run.
         """
         session = Session.begin(self._pool, self._clock, self._process)
         try:
@@ -108,6 +110,7 @@ class Backup:
                 before = read_point(self._pool, parent)
             except DamageFault as fault:
                 raise ParentDamaged(f"recovery point {parent.id}: {fault}") from fault
+            self._there = containers_of(self._pool.repository)
         fresh = FreshChunks(self._known, self._containers)
         uploads = Uploads(session, self._worker_count + UPLOAD_THREADS + 1, UPLOAD_THREADS, fresh.durable)
         try:
@@ -151,6 +154,7 @@ class Backup:
                     fingerprinter,
                     parameters.segment_bytes,
                     self._tree,
+                    np.array(sorted(self._there), np.uint64),
                     locator,
                     fresh,
                     pages,
@@ -183,11 +187,10 @@ class Backup:
     def _root(self, ingest: DiskIngest, source: Source, before: RecoveryPoint | None, pages: PagePacker) -> Root:
         """The new root of a disk's tree: only the changed leaves and the paths to them are new pages."""
         old = _disk_of(before, source.key)
-
         segments = -(-source.disk.size // self._pool.parameters.segment_bytes)
         old_root = Root(depth_of(segments), None) if old is None else old.root
         try:
-            return TreeUpdate(self._tree, old_root, segments, pages.add).apply(ingest.leaves)
+            return TreeUpdate(self._tree, old_root, segments, self._there.__contains__, pages.add).apply(ingest.leaves)
         except DamageFault as fault:
             raise ParentDamaged(f"disk {ingest.number} of the parent: {fault}") from fault
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from media.faults import ContainerCorrupt, FormatTooNew, ObjectForeign, RecordCorrupt
 from media.ids import cid_text, sid_of
-from media.keys import SealingKey, decode_key_table, encode_key_table
+from media.keys import TAG_BYTES, SealingKey, decode_key_table, encode_key_table
 from media.record import HEADER_BYTES, MAGIC, Codec, Type, read_header, stored_size, write_record
 
 FORMAT = 1
@@ -96,7 +96,7 @@ class ContainerWriter:
         """Add a record and return its slot. The caller made sure that it has room."""
         offset = self._position
         self._position += write_record(self._buffer[offset:], type_, codec, content, plain_len, fingerprint, self._key)
-        stored_len = len(content) + 16
+        stored_len = len(content) + TAG_BYTES
         self._entries.append(_ENTRY.pack(fingerprint, offset, stored_len, plain_len, type_, codec, self._key.seal, 0))
         return len(self._entries) - 1
 

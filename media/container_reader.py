@@ -28,21 +28,29 @@ from media.container import (
 from media.faults import (
     ContainerCorrupt,
     ContainerMissing,
+    ContainerUnreadable,
     DamageFault,
     FormatTooNew,
     ObjectForeign,
     ObjectMissing,
+    ObjectUnreadable,
     RecordCorrupt,
     RecordMissing,
 )
-from media.ids import RELOCATIONS, Where, cid_of_name, cid_text, container_name
+from media.ids import CONTAINERS, RELOCATIONS, Where, cid_of_name, cid_text, container_name
 from media.keys import SealingKey
 from media.known_chunks import Fingerprints, Places
 from media.pool import Pool
 from media.record import HEADER_BYTES, Header, KeyFinder, read_record
+from media.repository import Repository
 
 FOOTERS_IN_MEMORY_BYTES = 48 << 20  # about a thousand containers, 32 GiB of disk
 _HEAD_BYTES = 4 << 10  # a header with its key table, nearly always
+
+
+def containers_of(repository: Repository) -> set[int]:
+    """The containers that lie in a repository."""
+    return {cid for entry in repository.list(CONTAINERS) if (cid := cid_of_name(entry.name)) is not None}
 
 
 class FooterCache(Protocol):
@@ -87,7 +95,7 @@ class ContainerReader:
     def footer(self, cid: int) -> Footer:
         """The footer of `cid`, from its tail, or by scanning when its tail is lost.
 
-        Raises ContainerMissing, ContainerCorrupt, ObjectForeign, FormatTooNew.
+        Raises ContainerMissing, ContainerUnreadable, ContainerCorrupt, ObjectForeign, FormatTooNew.
         """
         with self._lock:
             known = self._footers.get(cid)
@@ -136,14 +144,19 @@ class ContainerReader:
                 raw = tail[start : start + trailer.footer_len]
         except ObjectMissing:
             raise self._missing(cid) from None
+        except ObjectUnreadable as fault:
+            raise ContainerUnreadable(f"{cid_text(cid)}: {fault}") from fault
         return decode_footer(raw, trailer, cid)
 
     def whole(self, cid: int) -> bytes:
-        """All bytes of a container. Raises ContainerMissing."""
+        """All bytes of a container. Raises ContainerMissing, ContainerUnreadable."""
         return self.extent(cid, 0, -1)
 
     def extent(self, cid: int, offset: int, length: int) -> bytes:
-        """`length` bytes of a container from `offset`; all of it for length -1. Raises ContainerMissing."""
+        """`length` bytes of a container from `offset`; all of it for length -1.
+
+        Raises ContainerMissing, ContainerUnreadable.
+        """
         name = container_name(cid)
         try:
             if length < 0:
@@ -151,6 +164,8 @@ class ContainerReader:
             return self._pool.repository.get_extent(name, offset, length)
         except ObjectMissing:
             raise self._missing(cid) from None
+        except ObjectUnreadable as fault:
+            raise ContainerUnreadable(f"{cid_text(cid)}: {fault}") from fault
 
     def _missing(self, cid: int) -> DamageFault:
         """A container that is not there is lost, unless a later version's collection moved its records."""
@@ -159,7 +174,10 @@ class ContainerReader:
         return ContainerMissing(f"{cid_text(cid)}: expected at {container_name(cid)}, found nothing")
 
     def header(self, cid: int) -> ContainerHeader:
-        """A container's header. Raises ContainerMissing, ContainerCorrupt, ObjectForeign, FormatTooNew."""
+        """A container's header.
+
+        Raises ContainerMissing, ContainerUnreadable, ContainerCorrupt, ObjectForeign, FormatTooNew.
+        """
         head = self.extent(cid, 0, _HEAD_BYTES)
         if len(head) == _HEAD_BYTES < header_length(head):
             head = self.extent(cid, 0, min(header_length(head), HEADER_BYTES_MAX))

@@ -60,6 +60,15 @@ class RepositoryUnreachable(RepositoryFault):
     retry = Retry.LATER
 
 
+class RepositoryUnsynced(RepositoryFault):
+    """What was put has its name, or a directory for it was made, but the sync that makes it durable failed.
+
+    The system tells that once: asking again would succeed, and prove nothing. So nobody asks again.
+    """
+
+    code = "media.repository_unsynced"
+
+
 class ObjectExists(RepositoryFault):
     """A put-if-absent found the name taken."""
 
@@ -107,6 +116,15 @@ class RepositoryTampered(KeyFault, DamageFault):
     code = "media.repository_tampered"
 
 
+class ObjectUnreadable(RepositoryFault, DamageFault):
+    """An object is there and the place answers, but not with these bytes: a bad sector, permissions of one file.
+
+    Damage as well: one object that cannot be read must not hide the others.
+    """
+
+    code = "media.object_unreadable"
+
+
 class FormatTooNew(DamageFault):
     """Written by a later version: a format number or flag that this build does not know."""
 
@@ -129,6 +147,12 @@ class ContainerMissing(DamageFault):
     """A container that something refers to is gone."""
 
     code = "media.container_missing"
+
+
+class ContainerUnreadable(DamageFault):
+    """A container is there, but the place cannot read it, or not these bytes of it."""
+
+    code = "media.container_unreadable"
 
 
 class ContainerCorrupt(DamageFault):
@@ -180,8 +204,15 @@ class SessionEnded(Fault):
     retry = Retry.LATER
 
 
+class SessionFull(Fault):
+    """A session used up its container numbers. What it stored is found by the next one."""
+
+    code = "media.session_full"
+    retry = Retry.LATER
+
+
 class SessionUnknown(Fault):
-    """Whether the commit happened could not be found out; the next run reads the register."""
+    """Whether the commit happened, or is durable, could not be found out; the next run reads the register."""
 
     code = "media.session_unknown"
     retry = Retry.LATER

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,7 @@ class DiskIngest:
         fingerprinter: Fingerprinter,
         segment_bytes: int,
         tree: TreeReader,
+        there: NDArray[np.uint64],
         locator: Locator,
         fresh: FreshChunks,
         pages: PagePacker,
@@ -77,6 +78,7 @@ class DiskIngest:
         self._fingerprinter = fingerprinter
         self._segment_bytes = segment_bytes
         self._tree = tree
+        self._there = there
         self._locator = locator
         self._fresh = fresh
         self._pages = pages
@@ -137,7 +139,7 @@ class DiskIngest:
         started = self._clock.monotonic_seconds()
         try:
             ref = self._tree.leaf_ref(self._parent, segment)
-            old = None if ref is None else self._tree.leaf(ref, segment)
+            old = None if ref is None else self._inheritable(self._tree.leaf(ref, segment))
         except DamageFault as fault:
             raise ParentDamaged(f"disk {self.number}, segment {segment} of the parent: {fault}") from fault
         self._phase(worker, "parent", started)
@@ -152,6 +154,13 @@ class DiskIngest:
         else:
             new = self._resumed(worker, segment, size, old)
         self._finish(worker, segment, old, new)
+
+    def _inheritable(self, leaf: Leaf) -> Leaf:
+        """The parent's leaf with a miss for every place whose container is gone: those chunks are stored again."""
+        there = among(self._there, leaf.places.cids)
+        if there.all():
+            return leaf
+        return replace(leaf, places=Places(np.where(there, leaf.places.cids, np.uint64(0)), leaf.places.slots))
 
     def _whole(self, worker: Worker, segment: int, size: int, old: Leaf | None) -> Leaf | None:
         data = worker.data[:size]
@@ -212,6 +221,7 @@ class DiskIngest:
         same_offset = _rows_of(old, cuts)
         fingerprints = np.empty((n, 32), np.uint8)
         if old is not None and not fresh.all():
+            assert (same_offset[~fresh] >= 0).all(), "what was not cut anew is the parent's"
             fingerprints[~fresh] = old.fingerprints[same_offset[~fresh]]
         started = self._clock.monotonic_seconds()
         fingerprints[fresh] = self._fingerprints(data, Cuts(cuts.offsets[fresh], cuts.lengths[fresh]))
@@ -222,6 +232,10 @@ class DiskIngest:
             rows = rows[(old.fingerprints[same_offset[rows]] == fingerprints[rows]).all(axis=1)]
             places.cids[rows] = old.places.cids[same_offset[rows]]
             places.slots[rows] = old.places.slots[same_offset[rows]]
+        if (places.cids[~fresh] == 0).any():  # not read, so it cannot be stored again
+            raise ParentDamaged(
+                f"disk {self.number}, segment {segment} of the parent: a container that it needs is gone"
+            )
         self._place(worker, data, cuts, fingerprints, places)
         return Leaf(segment, cuts.offsets, cuts.lengths, fingerprints, places)
 
@@ -258,7 +272,7 @@ class DiskIngest:
         self._phase(worker, "pack", started)
 
     def _finish(self, worker: Worker, segment: int, old: Leaf | None, new: Leaf | None) -> None:
-        if old is not None and new is not None and new.says_the_same(old):
+        if old is not None and new is not None and new.says_the_same(old) and old.places.cids.all():
             return
         if old is None and new is None:
             return
@@ -271,6 +285,15 @@ class DiskIngest:
 
     def _phase(self, worker: Worker, name: str, started: float) -> None:
         worker.counts.phases[name] += self._clock.monotonic_seconds() - started
+
+
+def among(ascending: NDArray[np.uint64], values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of `values` are in `ascending`."""
+    if not len(ascending):
+        return np.zeros(len(values), np.bool_)
+    at = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    found: NDArray[np.bool_] = ascending[at] == values
+    return found
 
 
 def _rows_of(old: Leaf | None, cuts: Cuts) -> NDArray[np.int64]:

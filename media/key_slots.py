@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from media.faults import FormatTooNew, KeyNeeded, KeyUnfit, KeyWrong, ObjectCorrupt, ObjectMissing
+from media.faults import FormatTooNew, KeyNeeded, KeyUnfit, KeyWrong, ObjectCorrupt, ObjectMissing, ObjectUnreadable
 from media.ids import KEYS, slot_name
 from media.keys import KEY_BYTES, hkdf, normal_passphrase
 from media.repository import Repository
@@ -183,7 +183,7 @@ def list_slots(repository: Repository) -> list[Slot]:
             slots.append(Slot(entry.name, found["kind"], str(found["created_at"]), str(found.get("repository"))))
         except ObjectMissing:
             continue  # removed meanwhile
-        except (ObjectCorrupt, FormatTooNew):
+        except (ObjectCorrupt, ObjectUnreadable, FormatTooNew):
             slots.append(Slot(entry.name, "damaged", "", ""))
     return slots
 
@@ -203,7 +203,7 @@ def open_slots(repository: Repository, secret: Secret) -> Iterator[bytes]:
             if slot["kind"] == secret.kind:
                 tried += 1
                 master = secret.open_slot(slot)
-        except (ObjectCorrupt, FormatTooNew) as fault:
+        except (ObjectCorrupt, ObjectUnreadable, FormatTooNew) as fault:
             damage = fault
         except ObjectMissing:
             continue  # removed meanwhile

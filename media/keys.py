@@ -47,7 +47,7 @@ class TagWrong(Exception):
 
 
 class DataKey:
-    """Seals and opens the payloads of records. Thread-safe; a session has one."""
+    """Seals and opens the payloads of records. Thread-safe; a session has one, or several one after another."""
 
     __slots__ = ("_gcm", "key_id", "wrapped")
 

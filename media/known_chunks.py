@@ -1,7 +1,7 @@
 """The `KnownChunks` port: where are these fingerprints? A hint, never the truth.
 
 A wrong miss costs space. A wrong hit is caught by W9: a place counts only after the container's footer confirmed it
-(`media.footers`), so an index may be stale, lying or lost.
+(`ContainerReader.confirm` in `media.container_reader`), so an index may be stale, lying or lost.
 """
 
 from __future__ import annotations

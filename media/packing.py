@@ -9,17 +9,19 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 import numpy as np
 import zstandard
 
-from media.container import ContainerWriter, Footer, Kind
+from media.container import ENTRY_BYTES, ContainerWriter, Footer, Kind
 from media.faults import ObjectCorrupt, ObjectExists
 from media.ids import container_name
 from media.page import Page, PageRef, encode, fingerprint_of
-from media.record import Codec, Type
+from media.record import Codec, Type, stored_size
 from media.session import Session
+from runtime.tasks import LOOK_SECONDS
 
 _SHRINKS = 0.97  # what does not shrink by 3 % is stored raw: reading it back is then free
 _PROBE_BYTES = 4 << 10
@@ -34,6 +36,7 @@ class Uploads:
         self._session = session
         self._durable = durable
         self._size = session.pool.parameters.container_bytes
+        self._most_records = self._size // (stored_size(0) + ENTRY_BYTES)
         self._unmade = buffers
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -45,11 +48,14 @@ class Uploads:
     def open(self, kind: Kind) -> ContainerWriter:
         """A new container; waits for a buffer. Raises what an earlier upload failed with."""
         self._raise_failure()
-        return ContainerWriter(self._buffer(), self._session.next_cid(), kind, self._session.pool.id, self._session.key)
+        buffer, key = self._buffer(), self._session.key_for(self._most_records)
+        return ContainerWriter(buffer, self._session.next_cid(), kind, self._session.pool.id, key)
 
     def _buffer(self) -> memoryview:
+        with suppress(queue.Empty):
+            return self._free.get_nowait()
         with self._lock:
-            if self._unmade and self._free.empty():
+            if self._unmade:
                 self._unmade -= 1
                 return memoryview(np.empty(self._size, np.uint8)).cast("B")  # untouched memory costs nothing
         return self._free.get()
@@ -89,13 +95,22 @@ class Uploads:
             raise self._failure
 
     def finish(self) -> None:
-        """Wait until everything shipped is durable. Raises what failed."""
+        """Wait until everything shipped is durable. Raises what failed; when it is interrupted, `abandon` is next."""
+        self._await_pending()
         self._executor.shutdown(wait=True)
         self._raise_failure()
 
     def abandon(self) -> None:
-        """Stop: what has not begun is dropped."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """Stop: what has not begun is dropped. On return no upload runs."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._await_pending()
+
+    def _await_pending(self) -> None:
+        """Wait for the uploads themselves: a `shutdown` that was interrupted takes its threads for ended."""
+        with self._lock:
+            pending = [future for future in self._pending if not future.cancelled()]
+        while wait(pending, LOOK_SECONDS).not_done:
+            pass
 
 
 class ChunkPacker:

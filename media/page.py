@@ -137,6 +137,8 @@ def decode(plain: bytes, ref: PageRef, page_key: bytes, level: int, index: int, 
         raise PageCorrupt(f"{where}: page of level {page.level}, index {page.index}; expected {level}, {index}")
     if fingerprint_of(page_key, plain[:covered_len]) != ref.fingerprint:
         raise PageCorrupt(f"{where}: not the page {ref.fingerprint.hex()[:16]} that is referred to")
+    if not page.places.cids.all():
+        raise PageCorrupt(f"{where}: page refers to container 0, which never exists")
     return page
 
 

@@ -1,8 +1,8 @@
 """Bringing an index up to date from media: the footers of the containers that it does not know.
 
 One way for three needs: a run that goes on from what an interrupted one stored, a process that learns what others
-wrote, and a lost index. It only reads footers, newest first, because what a
-machine stored last is what its next backup asks for.
+wrote, and a lost index. It only reads footers, newest first, because what a machine stored last is what its next backup
+asks for.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from media.container_reader import ContainerReader
+from media.container_reader import ContainerReader, containers_of
 from media.faults import DamageFault
-from media.ids import CONTAINERS, cid_of_name
 from media.known_chunks import KnownChunks
 from media.pool import Pool
 from media.record import Type
@@ -26,10 +25,11 @@ _IN_FLIGHT = 8  # reads of footers wait for the repository, not for a core
 
 @dataclass
 class CaughtUp:
-    """What was learned. `damaged` containers are left out: nothing new will refer to them."""
+    """What was learned; `damaged` containers are left out, so nothing new refers to them; `gone` ones are forgotten."""
 
     containers: int = 0
     chunks: int = 0
+    gone: set[int] = field(default_factory=set)
     damaged: dict[int, DamageFault] = field(default_factory=dict)
 
 
@@ -40,14 +40,18 @@ def catch_up(
     begin: Callable[[int], None],
     advance: Callable[[int], None],
 ) -> CaughtUp:
-    """Record every container that lies in the repository and that `known` has not met.
+    """Record every container that lies in the repository and that `known` has not met; forget those that went away.
 
     `begin` hears how many those are.
     """
-    there = {cid for entry in pool.repository.list(CONTAINERS) if (cid := cid_of_name(entry.name)) is not None}
-    missing = sorted(there - known.containers(), reverse=True)
+    before = known.containers()  # asked before what is there: what another stores meanwhile is in both or in none
+    there = containers_of(pool.repository)
+    gone = before - there
+    if gone:
+        known.forget(gone)
+    missing = sorted(there - before, reverse=True)
     begin(len(missing))
-    done = CaughtUp()
+    done = CaughtUp(gone=gone)
     lock = threading.Lock()
 
     def learn(_: int, cid: int) -> None:

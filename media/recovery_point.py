@@ -145,7 +145,7 @@ def _disk_of(value: JSON) -> DiskTree:
 def read_commit(pool: Pool, sid: int) -> Commit | None:
     """What the register of session `sid` says; None when it has not ended, or ended without a commit.
 
-    Raises DamageFault.
+    Raises DamageFault, ObjectUnreadable included.
     """
     name = register_name(sid)
     try:
@@ -241,7 +241,9 @@ class Points:
 
 
 def list_points(pool: Pool) -> Points:
-    """Every recovery point that has not expired. A damaged register is told, not hidden. A list that fails raises.
+    """Every recovery point that has not expired. A list that fails raises.
+
+    A register that is damaged, or that alone cannot be read, is told, not hidden.
 
     A point whose detail is there but whose register is lost cannot be told from a session that never committed, and
     is not listed.

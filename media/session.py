@@ -1,7 +1,7 @@
 """Sessions: one writer's registered act of writing, which ends in exactly one of commit or abort.
 
-The rules W1 to W9 stand in docs/design/protocol.md; this file holds W1, W2, W4 and W7. No argument of safety uses a
-clock (I9).
+The rules W1 to W9 stand in docs/design/protocol.md; this file holds W1, W4 and W7, `media.backup` W2 and W6. No
+argument of safety uses a clock (I9).
 
     begun --commit--> committed        put-if-absent rp/<sid> = commit, won
       |----abort----> aborted          put-if-absent rp/<sid> = tombstone, won or already there
@@ -21,8 +21,10 @@ from media.faults import (
     ObjectMissing,
     ParentUnfit,
     RepositoryFault,
+    RepositoryUnfit,
     RepositoryUnreachable,
     SessionEnded,
+    SessionFull,
     SessionUnknown,
 )
 from media.frame import Kind
@@ -41,7 +43,7 @@ from media.ids import (
     sid_of_name,
     sid_text,
 )
-from media.keys import SealingKey
+from media.keys import RECORDS_PER_DATA_KEY, SealingKey
 from media.pool import Pool
 from media.recovery_point import RecoveryPoint, encode_detail
 from runtime.clock import Clock
@@ -63,12 +65,13 @@ class Process:
 
 
 class Session:
-    """Use `begin`. Container numbers may be taken by several threads; everything else belongs to one."""
+    """Use `begin`. Container numbers and keys may be taken by several threads; everything else belongs to one."""
 
     def __init__(self, pool: Pool, sid: int, nonce: str, key: SealingKey, clock: Clock) -> None:
         self.pool = pool
         self.sid = sid
-        self.key = key
+        self._key = key
+        self._promised_records = 0  # of what may be sealed with `_key`
         self._nonce = nonce
         self._clock = clock
         self._lock = threading.Lock()
@@ -95,8 +98,8 @@ class Session:
             if not _left_data(pool, sid) and put_register(pool, name, claim):
                 return Session(pool, sid, nonce, pool.keys.new_data_key(), clock)
             sid += 1
-        raise RepositoryUnreachable(
-            f"{SESSIONS}: {_ATTEMPTS} session numbers up to {sid_text(sid)} were taken by others"
+        raise RepositoryUnfit(
+            f"{SESSIONS}: {_ATTEMPTS} session numbers below {sid_text(sid)} were taken, and none of them was listed"
         )
 
     def next_cid(self) -> int:
@@ -105,10 +108,22 @@ class Session:
             seq = self._next_seq
             self._next_seq += 1
         if seq > MAX_SEQ:
-            raise RepositoryUnreachable(
-                f"session {sid_text(self.sid)}: more than {MAX_SEQ} containers; begin another backup"
-            )
+            raise SessionFull(f"session {sid_text(self.sid)}: more than {MAX_SEQ} containers; begin another backup")
         return cid_of(self.sid, seq)
+
+    def key_for(self, records: int) -> SealingKey:
+        """The key for an object of at most so many records; a new one when they may be too many for the last.
+
+        A container counts with all that it could hold: counted before, never refunded, so the bound cannot be passed.
+        A key of 32 MiB containers then lasts for 34 GiB; each costs 32 random bytes, and a table of its own in each
+        object that uses it holds it.
+        """
+        with self._lock:
+            if self._promised_records + records > RECORDS_PER_DATA_KEY:
+                self._key = self.pool.keys.new_data_key()
+                self._promised_records = 0
+            self._promised_records += records
+            return self._key
 
     def beat(self) -> None:
         """Tell collectors, every ten minutes, that this session lives. Best effort: what fails is told with the next.
@@ -139,11 +154,10 @@ class Session:
     def commit(self, point: RecoveryPoint) -> None:
         """W7: the point exists from the moment its register is won. The caller saw to W6: all is durable before.
 
-
-        Raises SessionEnded when a tombstone was first, SessionUnknown when it cannot be found out; the next run reads
-        the register.
+        Raises SessionEnded when a tombstone was first, SessionUnknown when it cannot be found out, or is there and
+        perhaps not durable; the next run reads the register.
         """
-        detail, fingerprint = encode_detail(self.pool, point, self.key)
+        detail, fingerprint = encode_detail(self.pool, point, self.key_for(1))
         if not put_register(self.pool, detail_name(self.sid), detail):
             raise SessionEnded(f"{detail_name(self.sid)}: expected no detail of ours yet, found somebody else's")
         register = {
@@ -165,10 +179,13 @@ class Session:
             raise SessionEnded(f"{name}: somebody ended session {sid_text(self.sid)} before it committed")
 
     def _put_commit(self, name: str, body: bytes) -> bool:
-        """The same put again when its reply was lost: a refusal then shows what lies there, and makes it durable."""
+        """The same put again when its reply was lost: a refusal then shows what lies there, and that it is durable.
+
+        Not after any other fault: a sync that failed succeeds when it is asked for again, and has written nothing.
+        """
         try:
             return put_register(self.pool, name, body)
-        except RepositoryFault:
+        except RepositoryUnreachable:
             return put_register(self.pool, name, body)
 
     def abort(self, reason: str) -> None:

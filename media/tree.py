@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from media.container_reader import ContainerReader
-from media.faults import DamageFault
+from media.faults import ContainerMissing, DamageFault
 from media.ids import cid_text
 from media.page import FANOUT, Interior, Leaf, Page, PageRef, decode
 
@@ -111,7 +111,8 @@ class TreeReader:
 class TreeUpdate:
     """The tree of a disk after some of its leaves changed: pages that say the same at the same place are inherited.
 
-    `write(page)` stores a page and returns where it is.
+    `write(page)` stores a page and returns where it is; `there(cid)` says whether a container that the old tree refers
+    to still lies in the repository: a page in one that does not is not inherited, and raises ContainerMissing.
     """
 
     def __init__(
@@ -119,11 +120,13 @@ class TreeUpdate:
         reader: TreeReader,
         old: Root,
         segment_count: int,
+        there: Callable[[int], bool],
         write: Callable[[Page], PageRef],
     ) -> None:
         self._reader = reader
         self._old = old
         self._segment_count = segment_count
+        self._there = there
         self._write = write
 
     def apply(self, changes: dict[int, PageRef | None]) -> Root:
@@ -159,6 +162,10 @@ class TreeUpdate:
                 children[number] = new
         first = index * FANOUT
         children = {n: ref for n, ref in children.items() if (first + n) * span < self._segment_count}
+        for number, kept in children.items():
+            if number not in touched and not self._there(kept.cid):
+                where = f"page of level {level - 1}, index {first + number}"
+                raise ContainerMissing(f"{cid_text(kept.cid)}: expected with the {where}, found nothing")
         if children == before and old is not None and not grown:
             return old
         return self._write(Interior.of(level, index, children)) if children else None

@@ -6,9 +6,11 @@ An option goes before the environment; what the terminal is asked for is a passp
 from __future__ import annotations
 
 import getpass
+import importlib
 import os
 import stat
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,20 +50,23 @@ def _environment(name: str) -> Path | None:
 
 def open_named(url: str, passphrase: Path | None, key: Path | None, screen: Screen) -> Repo:
     """Open a repository with the secret that was named; asks only when it is encrypted and none was."""
-    from ingot.embedded import open_repo
     from media.faults import KeyNeeded
     from media.key_slots import NoSecret
+    from media.pool import open_pool
+    from media.repository.locate import open_place
 
     files = named(passphrase, key)
-    if files != Named():
-        repo = open_repo(url, secret_in(files, screen))
-    else:
-        try:
-            repo = open_repo(url, NoSecret())
-        except KeyNeeded as fault:
-            repo = open_repo(url, ask(str(fault), twice=False))
-    repo.notes = screen.notes
-    return repo
+    secret = secret_in(files, screen) if files != Named() else NoSecret()
+    # Stretching a passphrase takes a third of a second of one core: the other loads the rest meanwhile.
+    threading.Thread(target=importlib.import_module, args=("ingot.embedded",)).start()
+    try:
+        pool = open_pool(open_place(url), secret)
+    except KeyNeeded as fault:
+        pool = open_pool(open_place(url), ask(str(fault), twice=False))
+    from ingot.embedded import Repo
+    from media.container_reader import ContainerReader
+
+    return Repo(pool, ContainerReader(pool), screen.notes)
 
 
 def secret_in(files: Named, screen: Screen) -> Secret:

@@ -22,7 +22,8 @@ class Repository(Protocol):
     """Put-if-absent, get, list in order, delete. Safe to use from several threads at once.
 
     All of them raise RepositoryDenied, RepositoryUnreachable or RepositoryFull for what the place does, and nothing
-    else but what is named below.
+    else but what is named below. The three that get raise ObjectUnreadable for an object that is there and cannot be
+    read while the place itself answers: its loss is the loss of one object.
     """
 
     @property
@@ -30,7 +31,11 @@ class Repository(Protocol):
         """How a person names this place; no secrets in it."""
 
     def put_new(self, name: str, body: Buffer) -> None:
-        """Put-if-absent. On return the object is whole and durable; raises ObjectExists when the name is taken."""
+        """Put-if-absent. On return the object is whole and durable; raises ObjectExists when the name is taken.
+
+        After RepositoryUnreachable the same put may be made again: a refusal shows what lies there, and that it is
+        durable. After RepositoryUnsynced it may not: whether the object is durable cannot be found out any more.
+        """
 
     def get(self, name: str) -> bytes:
         """The whole object. Raises ObjectMissing."""

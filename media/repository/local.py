@@ -8,7 +8,7 @@ An object is durable when put_new returned or was refused; what `get` or `list` 
 Who begins to write sweeps first: the first put_new removes what dead writers left under `tmp/`.
 
 A root that is exchanged under us (a mount that went away, or came) is RepositoryUnreachable: its emptiness is no
-answer.
+answer. A file that cannot be read below a root that is there and may be entered is ObjectUnreadable, and no more.
 """
 
 from __future__ import annotations
@@ -20,11 +20,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from media.faults import ObjectExists, ObjectMissing, RepositoryFault, RepositoryUnfit, RepositoryUnreachable
+from media.faults import (
+    ObjectExists,
+    ObjectMissing,
+    ObjectUnreadable,
+    RepositoryFault,
+    RepositoryUnfit,
+    RepositoryUnreachable,
+    RepositoryUnsynced,
+)
 from media.repository import Buffer, Entry
 from media.repository.names import TEMPORARY, checked_name, checked_prefix
 from media.repository.posix import Posix, RealPosix
-from media.repository.posix_faults import translated
+from media.repository.posix_faults import OF_ONE_OBJECT, translated
 from media.repository.temporaries import create_temporary, remove_temporary, sweep_temporary
 from media.repository.walk import walk
 
@@ -53,20 +61,21 @@ class LocalRepository:
     def put_new(self, name: str, body: Buffer) -> None:
         """A failure before the object has its name leaves nothing; a later one leaves it whole, but maybe not durable.
 
-        Then it is not taken back, because somebody may have seen it: the caller reads it back.
+        Then it is not taken back, because somebody may have seen it. Raises RepositoryUnsynced when a directory cannot
+        be synced.
         """
         path = self._root / checked_name(name)
         self._check_root("put", name)
         self._sweep_once()
         with translated("put", name, path):
-            self._make_durable(path.parent)
+            self._make_durable(path.parent, name)
             temporary, fd = create_temporary(self._temporary, self._posix)
             try:
                 self._posix.write(fd, body)
                 self._posix.fsync(fd)
                 self._check_root("put", name)
                 ours = self._give_name(temporary, path) or _is_same(fd, path)
-                self._posix.fsync_directory(path.parent)  # whoever finds the name taken makes the winner durable
+                self._sync_directory(path.parent, name)  # whoever finds the name taken makes the winner durable
             finally:
                 remove_temporary(temporary, fd, self._posix)
             if not ours:
@@ -142,7 +151,7 @@ class LocalRepository:
             raise RepositoryUnfit(f"{path}: the file system has neither hard links nor RENAME_NOREPLACE") from error
         return True
 
-    def _make_durable(self, directory: Path) -> None:
+    def _make_durable(self, directory: Path, name: str) -> None:
         """Make `directory` and what leads to it from the root, so that a crash does not take it away.
 
         What exists is synced once as well: another writer may have made it a moment ago.
@@ -150,21 +159,25 @@ class LocalRepository:
         if directory in self._durable:
             return
         if directory != self._root:
-            self._make_durable(directory.parent)
+            self._make_durable(directory.parent, name)
             with suppress(FileExistsError):
                 self._posix.mkdir(directory)
-            self._posix.fsync_directory(directory.parent)
+            self._sync_directory(directory.parent, name)
         elif self._identity is None:
-            self._make_root()
+            self._make_root(name)
         self._durable.add(directory)
 
-    def _make_root(self) -> None:
+    def _make_root(self, name: str) -> None:
         missing = [each for each in (self._root, *self._root.parents) if not each.exists()]
         for each in reversed(missing):
             with suppress(FileExistsError):
                 self._posix.mkdir(each)
-            self._posix.fsync_directory(each.parent)
+            self._sync_directory(each.parent, name)
         self._identity = self._look("make", "repository")
+
+    def _sync_directory(self, directory: Path, name: str) -> None:
+        with translated("put", name, self._root / name, RepositoryUnsynced):
+            self._posix.fsync_directory(directory)
 
     def _look(self, operation: str, name: str) -> tuple[int, int] | None:
         """Device and inode of the root; None when nothing is there."""
@@ -187,7 +200,7 @@ class LocalRepository:
     def _opened(self, name: str) -> Iterator[tuple[int, int]]:
         """Descriptor and size of the object."""
         path = self._root / checked_name(name)
-        with translated("get", name, path):
+        with translated("get", name, path), self._told_apart(name, path):
             try:
                 fd = os.open(path, _READING)
             except OSError as error:
@@ -202,6 +215,19 @@ class LocalRepository:
                 yield fd, found.st_size
             finally:
                 os.close(fd)
+
+    @contextmanager
+    def _told_apart(self, name: str, path: Path) -> Iterator[None]:
+        """An error of the object alone is ObjectUnreadable; one of the whole place stays what it is."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in OF_ONE_OBJECT:
+                raise
+            self._check_root("get", name)
+            if not os.access(self._root, os.X_OK, effective_ids=True):
+                raise  # refused as a whole
+            raise ObjectUnreadable(f"get {name}: {path}: {error.strerror or error}") from error
 
 
 def _is_same(fd: int, path: Path) -> bool:

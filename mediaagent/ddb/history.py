@@ -2,49 +2,100 @@
 
 A repository that was rolled back, by a snapshot of its file system or an older copy, gives session numbers out again.
 An index from before would then name, and the footers beside it confirm, places in containers that are other ones now.
-So the newest session that an index knows is remembered as it lay on media, nonce and all; where that lies there no
-more, the index is of another history and worth nothing.
+So before anything of a newer session is recorded, that session is noted as it lies on media, nonce and all. Where what
+was noted lies there no more, the index is of another history and worth nothing.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from media.faults import ObjectMissing
+from media.faults import ObjectMissing, RepositoryFault
 from media.ids import session_name, sid_of
+from media.known_chunks import Fingerprints, KnownChunks, Places
 from media.repository import Repository
-from mediaagent.ddb.occupancy import write_durably
 
-_FILE = "history.json"
-
-
-def remember(directory: Path, repository: Repository, containers: Iterable[int]) -> None:
-    """Note the newest session among `containers`, those that the index knows. Raises OSError, RepositoryFault."""
-    newest = max(containers, default=None)
-    if newest is not None:
-        name = session_name(sid_of(newest))
-        write_durably(directory / _FILE, json.dumps({name: _digest(repository, name)}).encode())
+FILE = "history.json"
 
 
-def is_same(directory: Path, repository: Repository) -> bool:
-    """Whether the repository still holds the session that was remembered; True where none was.
+class Remembering:
+    """The same port, and the newest session noted before anything of it is recorded.
 
-    Raises RepositoryFault.
+    What cannot be noted is not recorded: that costs space, never a backup. `failure` says why, the first time.
     """
-    try:
-        noted = json.loads((directory / _FILE).read_bytes())
-        return all(_digest(repository, name) == digest for name, digest in noted.items())
-    except FileNotFoundError:
+
+    def __init__(self, known: KnownChunks, directory: Path, repository: Repository) -> None:
+        self._known = known
+        self._path = directory / FILE
+        self._repository = repository
+        self._noted = max(_read(self._path), default=0)
+        self._lock = threading.Lock()
+        self.failure: Exception | None = None
+
+    def locate(self, fingerprints: Fingerprints) -> Places:
+        return self._known.locate(fingerprints)
+
+    def record(self, cid: int, fingerprints: Fingerprints) -> None:
+        if self._note(sid_of(cid)):
+            self._known.record(cid, fingerprints)
+
+    def forget(self, cids: Iterable[int]) -> None:
+        self._known.forget(cids)
+
+    def containers(self) -> set[int]:
+        return self._known.containers()
+
+    def _note(self, sid: int) -> bool:
+        with self._lock:
+            if sid <= self._noted:
+                return True
+            try:
+                _write(self._path, sid, _digest(self._repository, sid))
+            except (OSError, RepositoryFault) as error:
+                self.failure = self.failure or error
+                return False
+            self._noted = sid
+            return True
+
+
+def is_same(directory: Path, repository: Repository, containers: set[int]) -> bool:
+    """Whether an index that knows these containers is of this repository's history. Raises RepositoryFault."""
+    if not containers:
         return True
-    except (OSError, ValueError, AttributeError):
+    noted = _read(directory / FILE)
+    newest = max(noted, default=0)
+    try:
+        return newest >= sid_of(max(containers)) and _digest(repository, newest) == noted[newest]
+    except ObjectMissing:
         return False
 
 
-def _digest(repository: Repository, name: str) -> str | None:
+def _digest(repository: Repository, sid: int) -> str:
+    return hashlib.sha256(repository.get(session_name(sid))).hexdigest()
+
+
+def _read(path: Path) -> dict[int, str]:
+    """Session -> digest; nothing when the file is not there, or was torn."""
     try:
-        return hashlib.sha256(repository.get(name)).hexdigest()
-    except ObjectMissing:
-        return None
+        return {int(sid): str(digest) for sid, digest in json.loads(path.read_bytes()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _write(path: Path, sid: int, digest: str) -> None:
+    """Note `sid` unless another process noted a newer one; durable on return. A torn file reads as nothing noted."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if max(_read(path), default=0) < sid:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({sid: digest}).encode(), 0)
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

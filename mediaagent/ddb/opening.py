@@ -8,10 +8,12 @@ rebuilt, never repaired. Others that have the removed files open go on with them
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+from mediaagent.ddb import history
 from mediaagent.ddb.directory import prepare
 from mediaagent.ddb.environment import ENGINE, Environment
 from mediaagent.ddb.faults import DdbCorrupt, DdbForeign, DdbFull, DdbUnavailable
@@ -44,6 +46,19 @@ def open_environment(directory: Path, repository_uuid: bytes, limits: Limits) ->
     except OSError as error:
         kind = DdbFull if error.errno in NO_SPACE else DdbUnavailable
         raise kind(f"{directory}: {error.strerror}") from error
+
+
+def discard(directory: Path, limits: Limits) -> None:
+    """Remove an index that is ours, with the footers beside it; the next opening begins empty.
+
+    Others that have it open go on with the removed files to their end. Raises DdbUnavailable.
+    """
+    try:
+        with Occupancy(directory).guarded(limits.patience_seconds):
+            _remove(directory, "")
+            shutil.rmtree(directory / "footers", ignore_errors=True)
+    except OSError as error:
+        raise DdbUnavailable(f"{directory}: cannot be removed: {error.strerror}") from error
 
 
 def _open_guarded(
@@ -105,6 +120,11 @@ def _misfit(directory: Path, identity: bytes) -> str | None:
 
 
 def _remove(directory: Path, reason: str) -> str:
-    for name in ("data.mdb", "lock.mdb", "ddb.json"):  # ddb.json last: what it does not name is not ours to remove
+    for name in (
+        "data.mdb",
+        "lock.mdb",
+        history.FILE,
+        "ddb.json",
+    ):  # ddb.json last: what it does not name is not ours to remove
         (directory / name).unlink(missing_ok=True)
     return f"{directory}: the index was rebuilt empty: {reason}"

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from ingot.embedded import rebuild_index
 from media.ids import CONTAINERS, cid_of, cid_of_name
 from media.recovery_point import list_points, read_point
+from media.session import Session
 from mediaagent.ddb.chunk_index import open_index
 from tests.faults.scenario import (
     OPEN,
@@ -31,6 +33,10 @@ from tests.faults.writer_process import Job, context, ended, run_backup
 
 DISK = first_disk(3)
 CHANGED, _ = changed_disk(DISK, 2)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 class Site:
@@ -181,13 +187,20 @@ def test_a_rebuild_brings_dedup_back(tmp_path: Path) -> None:
     assert not repo.notes
 
 
-def test_an_index_from_before_its_repository_was_rolled_back_is_dropped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_index_from_before_its_repository_was_rolled_back_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
     """Session numbers are given out again then: its places name containers that are other ones now."""
     site = Site(tmp_path)
     before = tmp_path / "before"
     shutil.copytree(site.root, before)
     lost, _ = changed_disk(DISK, 3, first=0, blocks=16)
-    back_up_image(open_repo_at(unsynced(site.root)), site.image, lost, site.index, machine="lost")
+    with monkeypatch.context() as broken, ExitStack() as ending:
+        if interrupted:
+            broken.setattr(Session, "commit", interrupt)
+            ending.enter_context(pytest.raises(KeyboardInterrupt))
+        back_up_image(open_repo_at(unsynced(site.root)), site.image, lost, site.index, machine="lost")
     shutil.rmtree(site.root)
     shutil.copytree(before, site.root)
     other, _ = changed_disk(DISK, 4, first=0, blocks=16)
@@ -196,5 +209,5 @@ def test_an_index_from_before_its_repository_was_rolled_back_is_dropped(tmp_path
     repo = open_repo_at(unsynced(site.root))
     again = back_up_image(repo, site.image, lost, site.index, machine="lost")
     assert_points(repo.pool, {1: DISK, 2: other, 3: lost})
-    assert any("rolled back" in note for note in repo.notes)
+    assert any("roll-back" in note for note in repo.notes)
     assert again.statistics["new_bytes"] > 0

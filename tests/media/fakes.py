@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from media.extents import Extent, normal, within
-from media.faults import DiskResized, DiskUnreadable
+from media.faults import DiskResized, DiskUnreadable, ObjectUnreadable, RepositoryFault
 from media.repository import Buffer, Entry, Repository
 
 BLOCK = 4096
@@ -186,6 +186,30 @@ class Recording(Around):
     def get_tail(self, name: str, length: int) -> tuple[bytes, int]:
         self.counts["tail " + name] += 1
         return super().get_tail(name, length)
+
+
+class Unreadable(Around):
+    """Getting the objects `names` fails; everything else is well."""
+
+    def __init__(self, inner: Repository, names: set[str], fault: type[RepositoryFault] = ObjectUnreadable) -> None:
+        super().__init__(inner)
+        self._names, self._fault = names, fault
+
+    def get(self, name: str) -> bytes:
+        self._check(name)
+        return super().get(name)
+
+    def get_extent(self, name: str, offset: int, length: int) -> bytes:
+        self._check(name)
+        return super().get_extent(name, offset, length)
+
+    def get_tail(self, name: str, length: int) -> tuple[bytes, int]:
+        self._check(name)
+        return super().get_tail(name, length)
+
+    def _check(self, name: str) -> None:
+        if name in self._names:
+            raise self._fault(f"get {name}: Input/output error")
 
 
 class OnPut(Around):

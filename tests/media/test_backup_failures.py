@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import threading
 from collections.abc import Callable
+from concurrent import futures
 
 import pytest
 
-from media import frame
+from media import frame, packing
 from media.container import Kind as ContainerKind
 from media.faults import DiskResized, DiskUnreadable, RepositoryFull, RepositoryUnreachable, SessionUnknown
 from media.frame import Kind
@@ -20,6 +22,7 @@ from media.session import Process, Session
 from runtime.faults import Fault
 from tests.media.fakes import OnPut, Recording, SparseDisk
 from tests.media.workbench import SEGMENT, Workbench, noise
+from tests.runtime.interrupts import interrupting
 
 DATA = noise(1, SEGMENT * 8)
 
@@ -63,14 +66,10 @@ def test_a_repository_that_is_full_at_any_put_is_a_clean_fault(
         for n in range(1, full + 1):
             bench = Workbench()
             bench.behind(Failing(bench, n, RepositoryFull, stays=stays))
-            try:
-                point = bench.backup(SparseDisk.of(DATA), workers=workers)
-            except (RepositoryFull, SessionUnknown):
-                bench.behind(bench.memory)
-                assert list_points(bench.pool).commits == []
-            else:
-                assert not stays, "only the register is put again"
-                bench.assert_restores(bench.point(point.sid).disks[0], DATA)
+            with pytest.raises((RepositoryFull, SessionUnknown)):
+                bench.backup(SparseDisk.of(DATA), workers=workers)
+            bench.behind(bench.memory)
+            assert list_points(bench.pool).commits == []
     assert caplog.records == [], "nothing was printed on the side"
 
 
@@ -163,3 +162,55 @@ def test_uploads_that_have_not_begun_are_dropped_in_silence(caplog: pytest.LogCa
     uploads.abandon()
     assert len(list(bench.memory.list("c/"))) == 1
     assert caplog.records == []
+
+
+def test_a_worker_that_loses_the_free_buffer_to_another_makes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Raced:
+        """There was a buffer, but another worker has it now, and gives none back."""
+
+        def empty(self) -> bool:
+            return False
+
+        def get_nowait(self) -> memoryview:
+            raise queue.Empty
+
+        def get(self) -> memoryview:
+            pytest.fail("waits for ever")
+
+    bench = Workbench()
+    session = Session.begin(bench.pool, bench.clock, Process("host", 1))
+    uploads = Uploads(session, buffers=1, threads=1, durable=lambda cid, footer: None)
+    monkeypatch.setattr(uploads, "_free", Raced())
+    assert len(uploads.open(ContainerKind.DATA)) == 0
+    uploads.abandon()
+
+
+def test_no_upload_runs_when_they_were_abandoned_also_by_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, waits, running = Workbench(), threading.Event(), []
+
+    def put(name: str) -> None:
+        if name.startswith("c/"):
+            running.append(name)
+            waits.wait()
+            interrupts.send()
+            sum(range(1_000_000))  # what a caller that was let go too early does not wait for
+            running.remove(name)
+
+    def wait(pending: list[futures.Future[None]], timeout: float) -> object:
+        waits.set()
+        return futures.wait(pending, timeout)
+
+    def finish() -> None:
+        try:
+            uploads.finish()
+        finally:
+            uploads.abandon()
+
+    monkeypatch.setattr(packing, "wait", wait)
+    bench.behind(OnPut(bench.memory, put))
+    session = Session.begin(bench.pool, bench.clock, Process("host", 1))
+    uploads = Uploads(session, buffers=1, threads=1, durable=lambda cid, footer: None)
+    uploads.ship(uploads.open(ContainerKind.DATA))
+    with interrupting() as interrupts, pytest.raises(KeyboardInterrupt):
+        finish()
+    assert running == []

@@ -9,15 +9,24 @@ import pytest
 from media.container import decode_footer, decode_trailer
 from media.container_reader import ContainerReader
 from media.extents import Extent, normal
-from media.faults import ContainerMissing, DamageFault, FormatTooNew, RecordCorrupt, RecordMissing
-from media.ids import cid_of_name, container_name
+from media.faults import (
+    ContainerMissing,
+    ContainerUnreadable,
+    DamageFault,
+    FormatTooNew,
+    ParentDamaged,
+    RecordCorrupt,
+    RecordMissing,
+    RepositoryUnreachable,
+)
+from media.ids import cid_of_name, cid_text, container_name
 from media.page import FANOUT
 from media.pool import Parameters
 from media.reader import Outcome
 from media.recovery_point import DiskTree, RecoveryPoint, list_points
 from media.tree import TreeReader
 from media.verify import Verdict, Verification, verify_point
-from tests.media.fakes import SparseDisk, SparseTarget
+from tests.media.fakes import SparseDisk, SparseTarget, Unreadable
 from tests.media.random_disks import random_image
 from tests.media.test_tree import sparse
 from tests.media.workbench import OPEN, SEGMENT, SMALL, Workbench, noise, zeros
@@ -243,3 +252,49 @@ def test_damage_is_never_more_than_damage() -> None:
         assert all(isinstance(each.fault, DamageFault) for each in outcome.lost)
         for name in names:
             bench.overwrite(name, whole[name])
+
+
+@BOTH
+def test_a_container_that_cannot_be_read_loses_its_own_chunks_and_no_others(parameters: Parameters) -> None:
+    bench, point, image = written(parameters)
+    for name in data_and_pages(bench, point)[0]:
+        cid = cid_of_name(name)
+        assert cid is not None
+        bench.behind(bench.memory)
+        lost = chunks_in(bench, point.disks[0], cid)
+        bench.behind(Unreadable(bench.memory, {name}))
+        outcome = assert_loses_exactly(bench, point, image, lost)
+        assert {type(each.fault) for each in outcome.lost} == {ContainerUnreadable}
+        assert all(str(each.fault).startswith(cid_text(cid)) for each in outcome.lost)
+        assert list(verified(bench).damaged) == [cid]
+
+
+def test_a_container_that_can_no_longer_be_read_loses_its_chunks_though_its_footer_is_remembered() -> None:
+    bench, point, image = written()
+    name = data_and_pages(bench, point)[0][0]
+    cid = cid_of_name(name)
+    assert cid is not None
+    lost = chunks_in(bench, point.disks[0], cid)
+    footer = ContainerReader(bench.pool).footer(cid)
+    bench.behind(Unreadable(bench.memory, {name}))
+    containers = ContainerReader(bench.pool)
+    containers.remember(cid, footer)
+    assert_loses_exactly(bench, point, image, lost, containers)
+
+
+def test_pages_that_cannot_be_read_lose_a_disk_in_a_restore_and_the_parent_in_a_backup() -> None:
+    bench, point, image = written()
+    bench.behind(Unreadable(bench.memory, set(data_and_pages(bench, point)[1])))
+    assert_loses_exactly(bench, point, image, [Extent(0, len(image))])
+    with pytest.raises(ParentDamaged, match="Input/output error"):
+        bench.backup(SparseDisk.of(image), parent=point)
+    bench.assert_restores(bench.backup(SparseDisk.of(image)).disks[0], image)
+
+
+def test_a_repository_that_does_not_answer_stops_a_restore_and_a_verification() -> None:
+    bench, point, _ = written()
+    bench.behind(Unreadable(bench.memory, {data_and_pages(bench, point)[0][0]}, RepositoryUnreachable))
+    with pytest.raises(RepositoryUnreachable):
+        bench.restore(point.disks[0])
+    with pytest.raises(RepositoryUnreachable):
+        verified(bench)

@@ -7,11 +7,11 @@ import threading
 import pytest
 
 from media import frame
-from media.faults import DamageFault, FormatTooNew, ObjectCorrupt, PointMissing
+from media.faults import DamageFault, FormatTooNew, ObjectCorrupt, ObjectUnreadable, PointMissing, RepositoryUnreachable
 from media.frame import Kind
 from media.marks import MarkKind, put_mark, read_marks
-from media.recovery_point import Machine, list_points
-from tests.media.fakes import SparseDisk
+from media.recovery_point import Machine, list_points, read_point
+from tests.media.fakes import SparseDisk, Unreadable
 from tests.media.workbench import Workbench
 
 WEB, DATABASE = Machine("vm-1", "web"), Machine("vm-2", "db")
@@ -124,3 +124,27 @@ def test_a_mark_that_cannot_be_understood_is_a_fault_because_it_may_be_a_hold(
     bench.memory.put_new(name, frame.encode_json(bench.pool.keys, Kind.MARK, name, body))
     with pytest.raises(fault, match=name):
         read_marks(bench.pool, 1)
+
+
+def test_a_register_or_detail_that_cannot_be_read_is_damage_of_its_own_point(bench: Workbench) -> None:
+    bench.behind(Unreadable(bench.memory, {"rp/0000000001", "rpd/0000000002"}))
+    points = list_points(bench.pool)
+    assert [commit.sid for commit in points.commits] == [2, 3, 16]
+    with pytest.raises(ObjectUnreadable, match="rp/0000000001"):
+        points.find("1")
+    with pytest.raises(DamageFault, match="rpd/0000000002"):
+        read_point(bench.pool, points.find("2"))
+    assert read_point(bench.pool, points.find("3")).sid == 3
+
+
+def test_a_mark_that_cannot_be_read_is_damage(bench: Workbench) -> None:
+    put_mark(bench.pool, 1, MarkKind.HOLD, "someone", "", bench.clock)
+    bench.behind(Unreadable(bench.memory, {entry.name for entry in bench.memory.list("rpm/")}))
+    with pytest.raises(DamageFault, match="rpm/0000000001"):
+        read_marks(bench.pool, 1)
+
+
+def test_points_are_not_listed_while_the_repository_does_not_answer(bench: Workbench) -> None:
+    bench.behind(Unreadable(bench.memory, {"rp/0000000001"}, RepositoryUnreachable))
+    with pytest.raises(RepositoryUnreachable):
+        list_points(bench.pool)

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from media.container import decode_header, scan
 from media.container_reader import ContainerReader
 from media.extents import Extent
 from media.faults import (
     FormatTooNew,
+    ObjectExists,
     ObjectForeign,
     ParentDamaged,
     ParentUnfit,
     RepositoryDenied,
     RepositoryFault,
+    RepositoryFull,
+    RepositoryUnfit,
     RepositoryUnreachable,
+    RepositoryUnsynced,
     SessionEnded,
+    SessionFull,
     SessionUnknown,
 )
 from media.ids import cid_of, register_name
 from media.recovery_point import list_points
-from media.repository import Buffer
+from media.repository import Buffer, Entry
+from media.repository.local import LocalRepository
+from media.repository.posix import RealPosix
 from media.session import HEARTBEAT_SECONDS, Process, Session, put_register
 from tests.media.fakes import Around, OnPut, Recording, SparseDisk
 from tests.media.workbench import SEGMENT, Workbench, noise
@@ -204,6 +217,68 @@ def test_a_commit_that_cannot_be_read_back_is_unknown_and_never_called_failed(la
     assert bench.backup(SparseDisk.of(DATA)).sid == 2
 
 
+@pytest.mark.parametrize("fault", [RepositoryUnsynced, RepositoryFull, RepositoryDenied])
+def test_a_commit_that_is_there_and_perhaps_not_durable_is_unknown_and_not_asked_for_again(
+    fault: type[RepositoryFault],
+) -> None:
+    """The system tells of a failed sync once: a second put would be refused, synced, and taken for durable."""
+    bench, commits = Workbench(), []
+
+    def fail(name: str) -> None:
+        if name.startswith("rp/"):
+            commits.append(name)
+            raise fault(f"put {name}: Input/output error")
+
+    bench.behind(OnPut(bench.memory, after=fail))
+    with pytest.raises(SessionUnknown, match="Input/output error"):
+        bench.backup(SparseDisk.of(DATA))
+    assert commits == ["rp/0000000001"]
+
+
+def test_a_sync_that_fails_once_behind_the_commit_is_never_called_durable(tmp_path: Path) -> None:
+    class Failing(RealPosix):
+        failed = False
+
+        def fsync_directory(self, path: Path) -> None:
+            if path.name == "rp" and not self.failed and list(path.iterdir()):
+                self.failed = True
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            super().fsync_directory(path)
+
+    posix = Failing()
+    bench = Workbench(repository=LocalRepository(tmp_path, posix))
+    with pytest.raises(SessionUnknown) as caught:
+        bench.backup(SparseDisk.of(DATA))
+    assert posix.failed
+    assert isinstance(caught.value.__cause__, RepositoryUnsynced)
+    assert [commit.sid for commit in list_points(bench.pool).commits] == [1]
+
+
+def test_a_session_that_used_up_its_container_numbers_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("media.session.MAX_SEQ", 1)
+    session = begin(Workbench())
+    assert [session.next_cid() for _ in range(2)] == [cid_of(1, 0), cid_of(1, 1)]
+    with pytest.raises(SessionFull, match="begin another backup"):
+        session.next_cid()
+
+
+def test_a_place_that_lists_no_claims_and_refuses_them_is_unfit() -> None:
+    class Blind(Around):
+        def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+            return iter(())
+
+        def put_new(self, name: str, body: Buffer) -> None:
+            raise ObjectExists(name)
+
+        def get(self, name: str) -> bytes:
+            return b"somebody else's"
+
+    bench = Workbench()
+    bench.behind(Blind(bench.memory))
+    with pytest.raises(RepositoryUnfit, match="none of them was listed"):
+        begin(bench)
+
+
 def test_a_container_whose_reply_was_lost_and_repeated_is_ours() -> None:
     bench = Workbench()
 
@@ -297,3 +372,27 @@ def test_several_writers_at_once_all_commit_points_that_restore() -> None:
         bench.assert_restores(bench.point(point.sid).disks[0], images[n] + images[0])
     assert len(list_points(bench.pool).commits) == 2 * len(images)
     assert ContainerReader(bench.pool).footer(1 << 24) is not None
+
+
+def test_a_data_key_seals_no_more_records_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = 1000
+    monkeypatch.setattr("media.session.RECORDS_PER_DATA_KEY", bound)
+    bench, image = Workbench(), noise(1, SEGMENT * 8)
+    point = bench.backup(SparseDisk.of(image), workers=2)
+    records_by_key: Counter[int] = Counter()
+    for name in bench.containers_of(point.sid):
+        body = memoryview(bench.memory.get(name))
+        header = decode_header(body, cid_of(point.sid, int(name[-6:], 16)), bench.pool.id)
+        (key_id,) = header.wrapped_keys
+        records_by_key[key_id] += len(scan(body, header.cid, header.header_len))
+    assert len(records_by_key) > 1
+    assert max(records_by_key.values()) <= bound
+    bench.assert_restores(bench.point(point.sid).disks[0], image)
+
+
+def test_a_new_data_key_is_taken_before_the_bound_is_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("media.session.RECORDS_PER_DATA_KEY", 10)
+    session = begin(Workbench())
+    first, same, second = session.key_for(6), session.key_for(4), session.key_for(1)
+    assert first is same
+    assert second is not first

@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 
 from media.faults import TargetExists, TargetUnwritable
+from media.repository.posix import RealPosix
 
 _BLKZEROOUT = 0x127F
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_NO_SUCH_WAY = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}  # as on a memory stick
 _ZEROS = bytes(1 << 20)
 
 
@@ -55,25 +56,31 @@ class FileTarget:
     def finish(self) -> None:
         """Give the file its name. Raises TargetExists when another was there first."""
         try:
-            if not self._overwrite and self._linked():
-                return
-            self._partial.replace(self._path)
+            if self._overwrite:
+                self._partial.replace(self._path)
+            else:
+                self._name_newly()
         except FileExistsError:
             raise TargetExists(f"{self._path}: expected no file there, found one that was made meanwhile") from None
         except OSError as error:
             raise TargetUnwritable(f"{self._path}: cannot get its name: {error.strerror}") from error
 
-    def _linked(self) -> bool:
-        """The name as a hard link, which never replaces; False where there are none, as on a memory stick."""
+    def _name_newly(self) -> None:
+        """The name by the first way that this file system has; none replaces what another made."""
+        for name in (os.link, RealPosix().rename_new):
+            try:
+                name(self._partial, self._path)
+            except OSError as error:
+                if error.errno not in _NO_SUCH_WAY:
+                    raise
+            else:
+                return
+        self._path.touch(exist_ok=False)  # the name is ours now, for the moment with an empty file
         try:
-            os.link(self._partial, self._path)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            if os.path.lexists(self._path):
-                raise FileExistsError from error
-            return False
-        return True
+            self._partial.replace(self._path)
+        except BaseException:
+            self._path.unlink()
+            raise
 
     def __enter__(self) -> FileTarget:
         return self
@@ -81,7 +88,8 @@ class FileTarget:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1  # a late write is refused, and never meets another file's number
+        os.close(fd)
         self._partial.unlink(missing_ok=True)
 
 
@@ -129,7 +137,8 @@ class DeviceTarget:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
 
 Target = FileTarget | DeviceTarget

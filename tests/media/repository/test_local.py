@@ -8,13 +8,24 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from media.faults import ObjectExists, ObjectMissing, RepositoryDenied, RepositoryUnfit, RepositoryUnreachable
+from media.faults import (
+    ObjectExists,
+    ObjectMissing,
+    ObjectUnreadable,
+    RepositoryDenied,
+    RepositoryFault,
+    RepositoryUnfit,
+    RepositoryUnreachable,
+    RepositoryUnsynced,
+)
 from media.repository.local import LocalRepository
 from media.repository.posix import RealPosix
+from tests.faults.failing_posix import FailingPosix
 
 ROOT = Path(__file__).resolve().parents[3]
 RACER = """
@@ -236,3 +247,112 @@ def test_a_directory_that_may_not_be_entered_is_denied(tmp_path: Path) -> None:
             LocalRepository(directory / "repository")
     finally:
         os.seteuid(user)
+
+
+def calls_that_get(repository: LocalRepository, name: str) -> list[Callable[[], object]]:
+    return [
+        lambda: repository.get(name),
+        lambda: repository.get_extent(name, 0, 1),
+        lambda: repository.get_tail(name, 1),
+    ]
+
+
+def failing_reads(monkeypatch: pytest.MonkeyPatch, call: str, bad: Path, number: int) -> None:
+    """From now on `call`, which is `open` or `pread` of the module `os`, fails for the file `bad` alone."""
+    real, inode = getattr(os, call), bad.stat().st_ino
+
+    def failing(file: Path | int, *rest: int) -> object:
+        found = os.fstat(file) if isinstance(file, int) else file.stat()
+        if found.st_ino == inode:
+            raise OSError(number, os.strerror(number))
+        return real(file, *rest)
+
+    monkeypatch.setattr(os, call, failing)
+
+
+@pytest.mark.parametrize("call", ["open", "pread"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EUCLEAN, errno.EACCES, errno.EPERM, errno.EISDIR])
+def test_a_file_that_cannot_be_read_is_one_unreadable_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    repository = LocalRepository(tmp_path)
+    repository.put_new("c/0000000001/000000", b"bad")
+    repository.put_new("c/0000000001/000001", b"good")
+    failing_reads(monkeypatch, call, tmp_path / "c/0000000001/000000", number)
+    for get in calls_that_get(repository, "c/0000000001/000000"):
+        with pytest.raises(ObjectUnreadable, match=f"c/0000000001/000000: {os.strerror(number)}"):
+            get()
+    assert repository.get("c/0000000001/000001") == b"good"
+    assert len(list(repository.list("c/"))) == 2
+
+
+@pytest.mark.parametrize("call", ["open", "pread"])
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN])
+def test_a_mount_that_does_not_answer_is_no_fault_of_one_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    repository = LocalRepository(tmp_path)
+    repository.put_new("c/0000000001/000000", b"body")
+    failing_reads(monkeypatch, call, tmp_path / "c/0000000001/000000", number)
+    for get in calls_that_get(repository, "c/0000000001/000000"):
+        with pytest.raises(RepositoryUnreachable, match=os.strerror(number)):
+            get()
+
+
+def test_a_read_that_fails_below_a_root_that_went_away_is_no_fault_of_one_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "repository"
+    repository = LocalRepository(root)
+    repository.put_new("rp/0000000001", b"body")
+
+    def failing(fd: int, length: int, offset: int) -> bytes:
+        root.rename(tmp_path / "moved")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", failing)
+    with pytest.raises(RepositoryUnreachable, match="went away"):
+        repository.get("rp/0000000001")
+
+
+def test_a_file_of_somebody_else_is_one_object_and_a_root_of_somebody_else_is_the_place(tmp_path: Path) -> None:
+    root = tmp_path / "repository"
+    repository = LocalRepository(root)
+    repository.put_new("rp/0000000001", b"body")
+    user = os.geteuid()
+    for directory in (*tmp_path.parents, tmp_path):
+        if user == 0 and directory.stat().st_uid == 0 and not directory.stat().st_mode & 1:
+            directory.chmod(directory.stat().st_mode | 0o011)
+    for path, mode, fault in (
+        (root / "rp" / "0000000001", 0, ObjectUnreadable),
+        (root, 0, RepositoryDenied),
+    ):
+        before = stat.S_IMODE(path.stat().st_mode)
+        for each in (root, root / "rp"):
+            each.chmod(0o755)
+        path.chmod(mode)
+        os.seteuid(user or 65534)  # root may read everything
+        try:
+            with pytest.raises(RepositoryFault, match="Permission denied") as caught:
+                repository.get("rp/0000000001")
+            assert caught.type is fault
+        finally:
+            os.seteuid(user)
+            path.chmod(before)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_a_directory_that_cannot_be_synced_is_never_said_to_be_reachable_later(tmp_path: Path, n: int) -> None:
+    """Of the root, of c/, of c/0000000001/, and of the object's name in it."""
+    posix = FailingPosix(RealPosix(), n, errno.EIO, frozenset({"fsync_directory"}))
+    repository = LocalRepository(tmp_path / "repository", posix)
+    with pytest.raises(RepositoryUnsynced, match="c/0000000001/000000: Input/output error"):
+        repository.put_new("c/0000000001/000000", b"body")
+    assert len(list(repository.list("c/"))) == (n == 4), "an object that has its name keeps it"
+
+
+def test_who_finds_a_name_taken_and_cannot_sync_it_does_not_say_that_it_is_taken(tmp_path: Path) -> None:
+    LocalRepository(tmp_path).put_new("rp/0000000001", b"body")
+    posix = FailingPosix(RealPosix(), 2, errno.EIO, frozenset({"fsync_directory"}))
+    with pytest.raises(RepositoryUnsynced):
+        LocalRepository(tmp_path, posix).put_new("rp/0000000001", b"other")

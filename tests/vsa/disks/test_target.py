@@ -1,13 +1,15 @@
 """Where disks are restored to: whole under their name, or not there at all."""
 
+import errno
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from media.faults import TargetExists, TargetUnwritable
+from media.repository.posix import RealPosix
 from vsa.disks.target import DeviceTarget, FileTarget, open_target
 
 
@@ -48,20 +50,76 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_place_without_hard_links_gets_the_file_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_hard_links(patch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
+        raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(os, "link", refused)
-    path = tmp_path / "disk.raw"
+    patch.setattr(os, "link", refused)
+
+
+def without_rename_new(patch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    without_hard_links(patch)
+    patch.setattr(RealPosix, "rename_new", refused)
+
+
+@pytest.mark.parametrize("poor", [without_hard_links, without_rename_new])
+def test_a_place_without_hard_links_gets_the_file_all_the_same(
+    poor: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor(monkeypatch)
+    path, other = tmp_path / "disk.raw", tmp_path / "other.raw"
     with open_target(path, 10, overwrite=False) as target:
         target.finish()
     assert path.stat().st_size == 10
-    with FileTarget(tmp_path / "other.raw", 10, overwrite=False) as late:
-        (tmp_path / "other.raw").write_bytes(b"faster")
+    with FileTarget(other, 10, overwrite=False) as late:
+        other.write_bytes(b"faster")
         with pytest.raises(TargetExists):
             late.finish()
-    assert (tmp_path / "other.raw").read_bytes() == b"faster"
+    assert other.read_bytes() == b"faster"
+    assert set(tmp_path.iterdir()) == {path, other}
+
+
+def test_a_file_made_at_the_last_moment_is_kept_also_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk.raw"
+
+    def refused(*_: object) -> None:
+        path.write_bytes(b"faster")  # after everything that could be looked at beforehand
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    without_hard_links(monkeypatch)
+    monkeypatch.setattr(RealPosix, "rename_new", refused)
+    with open_target(path, 10, overwrite=False) as target, pytest.raises(TargetExists, match="meanwhile"):
+        target.finish()
+    assert path.read_bytes() == b"faster"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_was_taken_but_cannot_be_filled_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> Path:
+        raise OSError(errno.EIO, "Input/output error")
+
+    without_rename_new(monkeypatch)
+    with open_target(tmp_path / "disk.raw", 10, overwrite=False) as target:
+        monkeypatch.setattr(Path, "replace", failing)
+        with pytest.raises(TargetUnwritable, match="Input/output error"):
+            target.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_after_the_end_is_refused(tmp_path: Path) -> None:
+    with open_target(tmp_path / "disk.raw", 10, overwrite=False) as target:
+        pass
+    with (tmp_path / "another").open("w+b") as another:  # it may get the file descriptor that is free now
+        with pytest.raises(TargetUnwritable):
+            target.write(0, memoryview(b"late"))
+        assert another.read() == b""
 
 
 @pytest.mark.parametrize(("name", "size"), [("no/such/folder.raw", 10), ("disk.raw", 1 << 62)])
