@@ -55,7 +55,7 @@ def init(
 
         ingot init --repository /backup/vms
 
-        ingot init --repository /backup/vms --key-file /root/ingot.key
+        ingot init --repository /backup/vms --key-file /etc/ingot/ingot.key
     """
     from ingot.cli.secret import Named, NewSecret, named, new_secret
     from ingot.faults import UsageWrong

@@ -25,7 +25,7 @@ class Opening(ContainerReader):
         super().__init__(*arguments)  # type: ignore[arg-type]
         self.opened: Counter[object] = Counter()
 
-    def decode(self, raw, cid, offset, find_key):  # type: ignore[no-untyped-def] # noqa: ANN
+    def decode(self, raw, cid, offset, find_key):  # type: ignore[no-untyped-def]
         self.opened[cid, offset] += 1
         return super().decode(raw, cid, offset, find_key)
 
