@@ -6,7 +6,7 @@ The only place that catches everything. Imports are inside functions here and in
 wait for numpy.
 """
 
-# ruff: noqa: PLC0415
+# ruff: noqa: PLC0415 # start-up time, as said above
 from __future__ import annotations
 
 import os

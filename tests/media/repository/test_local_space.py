@@ -129,7 +129,7 @@ def test_a_disk_that_is_full_for_real_keeps_what_it_has_and_nothing_of_the_rest(
 def test_a_disk_without_inodes_is_full_too(small_disk: Path) -> None:
     repository = LocalRepository(small_disk)
     stored = 0
-    with pytest.raises(RepositoryFull):  # noqa: PT012
+    with pytest.raises(RepositoryFull):  # noqa: PT012 # how many puts fit is the disk's to say
         for stored in range(100):
             repository.put_new(f"sess/{stored:010x}", b"")
     assert len(list(repository.list("sess/"))) == stored > 20
