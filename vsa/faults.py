@@ -35,3 +35,13 @@ class ChangesInvalid(UsageFault):
     """A file of changed extents is not what it should be; nothing of it was used."""
 
     code = "vsa.changes_invalid"
+
+
+class NbdFault(SourceFault):
+    """Something about an NBD server, or about the connection to it."""
+
+
+class NbdMalformed(NbdFault):
+    """The other side of an NBD connection sent what the protocol does not allow."""
+
+    code = "vsa.nbd_malformed"
