@@ -9,6 +9,7 @@ Fault
 
 from __future__ import annotations
 
+from media.extents import Extent
 from runtime.faults import Fault, Retry, UsageFault
 
 
@@ -183,6 +184,17 @@ class PageCorrupt(DamageFault):
     """A page decodes to something no writer makes, or is not the page that was referred to."""
 
     code = "media.page_corrupt"
+
+
+class ExtentLost(DamageFault):
+    """Bytes of a disk that were asked for cannot be brought back; `extent` says which, `fault` why."""
+
+    code = "media.extent_lost"
+
+    def __init__(self, disk: int, extent: Extent, fault: DamageFault) -> None:
+        super().__init__(f"disk {disk}: {extent.length} bytes at {extent.offset}: {fault}")
+        self.extent = extent
+        self.fault = fault
 
 
 class ParentDamaged(DamageFault):

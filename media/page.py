@@ -6,6 +6,7 @@ arrays out.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import struct
@@ -84,8 +85,9 @@ class Interior:
         content = self.children.astype("<u4").tobytes() + self.fingerprints.tobytes()
         return head + content + bytes(-len(content) % 8)
 
+    @functools.cached_property
     def refs(self) -> dict[int, PageRef]:
-        """Child number -> where it is."""
+        """Child number, ascending -> where it is. Not to be changed."""
         return {
             child: PageRef(bytes(self.fingerprints[i]), int(self.places.cids[i]), int(self.places.slots[i]))
             for i, child in enumerate(self.children.tolist())

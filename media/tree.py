@@ -64,10 +64,10 @@ class TreeReader:
         return page
 
     def interior(self, ref: PageRef, level: int, index: int) -> dict[int, PageRef]:
-        """The children of an interior page. Raises any DamageFault."""
+        """The children of an interior page, not to be changed. Raises any DamageFault."""
         page = self.page(ref, level, index)
         assert isinstance(page, Interior)
-        return page.refs()
+        return page.refs
 
     def leaf_ref(self, root: Root, segment: int) -> PageRef | None:
         """Where the leaf of a segment is; None for a segment of holes, or past the end."""
@@ -79,6 +79,23 @@ class TreeReader:
                 return None
             ref = self.interior(ref, level, segment // FANOUT**level).get(segment // FANOUT ** (level - 1) % FANOUT)
         return ref
+
+    def next_leaf(self, root: Root, segment: int) -> int | None:
+        """The first segment from `segment` on that has a leaf. Raises any DamageFault."""
+        return None if root.ref is None else self._next_leaf(root.ref, root.depth, 0, segment)
+
+    def _next_leaf(self, ref: PageRef, level: int, index: int, segment: int) -> int | None:
+        span = int(FANOUT ** (level - 1))
+        for number, child in self.interior(ref, level, index).items():
+            first = (index * FANOUT + number) * span
+            if first + span <= segment:
+                continue
+            if level == 1:
+                return first
+            found = self._next_leaf(child, level - 1, index * FANOUT + number, segment)
+            if found is not None:
+                return found
+        return None
 
     def leaves(
         self, root: Root, on_damage: Callable[[int, int, DamageFault], None] | None = None

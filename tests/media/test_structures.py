@@ -116,7 +116,7 @@ def test_an_interior_page_comes_back(children: list[int], level: int) -> None:
     ref = PageRef(page.fingerprint_of(b"k", covered), 1, 2)
     found = page.decode(covered + tail, ref, b"k", level, 2**40, "here")
     assert isinstance(found, Interior)
-    assert found.refs() == refs
+    assert found.refs == refs
 
 
 def test_a_page_that_moved_says_the_same_and_a_page_that_differs_does_not() -> None:
