@@ -9,7 +9,7 @@ KERNELS := .venv/kernels
 NATIVE := $(wildcard ext/*.pyx ext/*.pxd ext/*.c ext/*.h)
 DISK ?=
 
-.PHONY: demo test check bench torture style types arrows kernel-style kernel-warnings clean
+.PHONY: stubs demo test check bench torture style types arrows kernel-style kernel-warnings clean
 
 demo: $(KERNELS)  ## back up, change, restore and compare a disk: `make demo`, or `make demo DISK=path`
 	@$(BIN)/python -m ingot.demo $(DISK)
@@ -21,6 +21,9 @@ check: style types arrows kernel-style kernel-warnings
 
 bench: $(KERNELS)
 	$(BIN)/python -m bench
+
+stubs: $(SET_UP)  ## make proto/*_pb2* again from the .proto files
+	$(BIN)/python -m tests.house.stubs .
 
 torture: $(KERNELS)
 	$(BIN)/python -m pytest -m torture

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from runtime.faults import Fault
+from tests.house.stubs import make_stubs
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("ext", "runtime", "media", "mediaagent", "vsa", "ingot")
+ROOMS = ("ext", "runtime", "proto", "media", "mediaagent", "vsa", "ingot")
 
 
 def modules() -> list[Path]:
     """Every module of the product."""
-    return sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    return sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py") if "_pb2" not in path.name)
 
 
 def test_arrows_between_rooms_point_down() -> None:
@@ -71,3 +72,9 @@ def test_every_fault_says_what_it_means() -> None:
 def test_no_test_sleeps() -> None:
     for path in (ROOT / "tests" / "ingot").rglob("*.py"):
         assert "time.sleep" not in path.read_text(), path
+
+
+def test_the_stubs_are_what_the_contracts_say(tmp_path: Path) -> None:
+    make_stubs(tmp_path)
+    ours = {path.name: path.read_text() for path in (ROOT / "proto").glob("*_pb2*")}
+    assert ours == {path.name: path.read_text() for path in (tmp_path / "proto").iterdir()}
