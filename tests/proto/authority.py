@@ -41,16 +41,19 @@ class Authority:
         caller = Caller(role, name)
         return self.issue(caller.uri, caller.tls_name, serves=role == "mediaagent")
 
-    def issue(self, uri: str, tls_name: str, *, serves: bool, days: int = 30) -> Identity:
-        """Any name; `days` below zero for a certificate that is over."""
+    def issue(
+        self, uri: str, tls_name: str, *, serves: bool, days: int = 30, public_key: bytes | None = None
+    ) -> Identity:
+        """Any name; `days` below zero for a certificate that is over. For `public_key`, where given, not a new one."""
         key, now = new_key(), datetime.now(UTC)
+        holder = key.public_key() if public_key is None else serialization.load_der_public_key(public_key)
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri), x509.DNSName(tls_name)]
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if serves else [])]
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, tls_name)]))
             .issuer_name(self._name)
-            .public_key(key.public_key())
+            .public_key(holder)  # type: ignore[arg-type]
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=60))
             .not_valid_after(now + timedelta(days=days))

@@ -1,0 +1,57 @@
+"""The line to the CommServe: an agent's calls, each with a deadline, faults instead of gRPC's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proto import agents_pb2
+from proto.agents_pb2_grpc import AgentsStub
+from proto.channels import COMMSERVE_NAME, open_channel
+from proto.faults import calling
+from runtime.certificates import Identity
+
+_CALL_SECONDS = 30.0
+_PAGES_SECONDS = 600.0
+
+
+class Line:
+    """Safe to use from several threads. Raises what `proto.faults.calling` does."""
+
+    def __init__(self, address: str, identity: Identity) -> None:
+        self._peer = f"CommServe at {address}"
+        self._channel = open_channel(address, identity, COMMSERVE_NAME)
+        self._stub = AgentsStub(self._channel)
+
+    def register(self, request: agents_pb2.RegisterRequest) -> agents_pb2.RegisterReply:
+        with calling(self._peer):
+            return self._stub.Register(request, timeout=_CALL_SECONDS)
+
+    def heartbeat(self, request: agents_pb2.HeartbeatRequest) -> agents_pb2.HeartbeatReply:
+        with calling(self._peer):
+            return self._stub.Heartbeat(request, timeout=_CALL_SECONDS)
+
+    def lease(self, request: agents_pb2.LeaseRequest) -> agents_pb2.LeaseReply:
+        with calling(self._peer):
+            return self._stub.Lease(request, timeout=_CALL_SECONDS + request.wait_seconds)
+
+    def report(self, request: agents_pb2.ReportRequest) -> agents_pb2.ReportReply:
+        with calling(self._peer):
+            return self._stub.Report(request, timeout=_CALL_SECONDS)
+
+    def renew(self, csr: bytes) -> agents_pb2.RenewReply:
+        with calling(self._peer):
+            return self._stub.Renew(agents_pb2.RenewRequest(csr=csr), timeout=_CALL_SECONDS)
+
+    def discovered(self, pages: Iterable[agents_pb2.MachinesPage]) -> int:
+        """How many machines were taken."""
+        with calling(self._peer):
+            return self._stub.Discovered(iter(pages), timeout=_PAGES_SECONDS).machines
+
+    def points_read(self, pages: Iterable[agents_pb2.PointsPage]) -> int:
+        """How many points were taken."""
+        with calling(self._peer):
+            return self._stub.PointsRead(iter(pages), timeout=_PAGES_SECONDS).points
+
+    def close(self) -> None:
+        """Running calls end with PeerUnreachable."""
+        self._channel.close()
