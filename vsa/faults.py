@@ -45,3 +45,41 @@ class NbdMalformed(NbdFault):
     """The other side of an NBD connection sent what the protocol does not allow."""
 
     code = "vsa.nbd_malformed"
+
+
+class NbdUrlWrong(NbdFault, UsageFault):
+    """The URL of an NBD export is not one."""
+
+    code = "vsa.nbd_url_wrong"
+
+
+class NbdUnreachable(NbdFault):
+    """No NBD server answers there."""
+
+    code = "vsa.nbd_unreachable"
+    retry = Retry.LATER
+
+
+class NbdRefused(NbdFault):
+    """The NBD server does not give us this export: unknown, not allowed, or not in a way that we understand."""
+
+    code = "vsa.nbd_refused"
+
+
+class NbdTlsFailed(NbdFault):
+    """No TLS with this server: it has none, its certificate is not to be trusted, or it does not trust ours."""
+
+    code = "vsa.nbd_tls_failed"
+
+
+class NbdLost(NbdFault):
+    """The connection to an NBD server was cut, or nothing came for too long."""
+
+    code = "vsa.nbd_lost"
+    retry = Retry.LATER
+
+
+class NbdFailed(NbdFault):
+    """The NBD server answered a command with an error."""
+
+    code = "vsa.nbd_failed"

@@ -296,9 +296,23 @@ def encode_simple_reply(error: int, cookie: int) -> bytes:
     return SIMPLE_REPLY.pack(SIMPLE_REPLY_MAGIC, error, cookie)
 
 
+def decode_simple_reply(data: bytes) -> tuple[int, int]:
+    """Error and cookie."""
+    magic, error, cookie = SIMPLE_REPLY.unpack(data)
+    _expect_magic("reply", SIMPLE_REPLY_MAGIC, magic)
+    return error, cookie
+
+
 def encode_chunk_head(head: ChunkHead) -> bytes:
     """The head of a chunk; `head.length` bytes of payload follow."""
     return CHUNK_HEAD.pack(STRUCTURED_REPLY_MAGIC, *head)
+
+
+def decode_chunk_head(data: bytes) -> ChunkHead:
+    """What chunk comes, and how many bytes of payload follow."""
+    magic, *members = CHUNK_HEAD.unpack(data)
+    _expect_magic("structured reply", STRUCTURED_REPLY_MAGIC, magic)
+    return ChunkHead(*members)
 
 
 def encode_data_offset(offset: int) -> bytes:

@@ -75,6 +75,9 @@ def test_what_is_encoded_decodes_to_the_same(
     for kind, where in ((Chunk.ERROR, None), (Chunk.ERROR_OFFSET, offset)):
         error = ErrorChunk(number or 1, text, where)
         assert wire.decode_error(kind, wire.encode_error(error)) == error
+    assert wire.decode_simple_reply(wire.encode_simple_reply(number, offset)) == (number, offset)
+    head = ChunkHead(flags, flags, offset, number)
+    assert wire.decode_chunk_head(wire.encode_chunk_head(head)) == head
     extents = [StatusExtent(number or 1, kind) for kind in [0, *kinds]]
     assert wire.decode_block_status(wire.encode_block_status(number, extents)) == (number, extents)
 
