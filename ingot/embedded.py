@@ -17,6 +17,7 @@ from media.extents import Extent
 from media.faults import DamageFault, ParentDamaged, ParentUnfit
 from media.key_slots import Secret
 from media.known_chunks import KnownChunks, MemoryKnownChunks
+from media.local_log import LocalLog
 from media.marks import MarkKind, read_marks
 from media.pool import Pool, open_pool
 from media.reader import DiskRestore, Outcome
@@ -24,6 +25,7 @@ from media.rebuild import CaughtUp, catch_up
 from media.recovery_point import Commit, DiskTree, Machine, list_points
 from media.repository.locate import open_place
 from media.session import Process
+from media.session_log import DiskName
 from mediaagent.ddb.chunk_index import ChunkIndex, open_index
 from mediaagent.ddb.directory import default_directory
 from mediaagent.ddb.faults import DdbFault
@@ -179,22 +181,15 @@ def back_up(
         sources = [Source(str(number), disk, changes.get(number)) for number, disk in enumerate(disks)]
         description = {"source": "images", "disks": [{"path": str(path.absolute())} for path in images.paths]}
         machine = Machine(images.machine, images.machine)
+        names = [DiskName(source.key, source.disk.size) for source in sources]
 
         def run(parent_point: Commit | None) -> Report:
             progress.begin("backup", sum(disk.size for disk in disks))
-            backup = Backup(
-                repo.pool,
-                machine,
-                sources,
-                known,
-                repo.containers,
-                repo.clock,
-                Process.this(),
-                level,
-                workers or worker_count(),
-                progress.advance,
+            log = LocalLog.begin(
+                repo.pool, known, repo.containers, repo.clock, Process.this(), machine, names, parent_point
             )
-            return backup.run(parent_point, description)
+            backup = Backup(log, sources, repo.clock, level, workers or worker_count(), progress.advance)
+            return backup.run(description)
 
         try:
             return run(chosen)

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from ext.cut import BLOCK_BYTES, ENDED, MET, MORE, SECRETS_BYTES, Cutter
 from media.extents import Extent
-from media.keys import PoolKeys, hkdf
+from media.keys import hkdf
 from media.page import U32
 
 _INFO = b"ingot s512/1"
 
 
-def cutter_of(keys: PoolKeys, average_bytes: int) -> Cutter:
-    """The cutter of a pool: its secrets come from the chunking key."""
-    return Cutter(hkdf(keys.chunking, _INFO, SECRETS_BYTES), average_bytes)
+def cutter_of(chunking_key: bytes, average_bytes: int) -> Cutter:
+    """The cutter of a pool."""
+    return Cutter(hkdf(chunking_key, _INFO, SECRETS_BYTES), average_bytes)
 
 
 class Cuts(NamedTuple):

@@ -7,10 +7,9 @@ Python runs per chunk unless the chunk is new or was found in the index.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +19,12 @@ from ext.fingerprint import Fingerprinter
 from media.chunking import Cuts, cut_whole, resume_cut
 from media.disk import Disk
 from media.extents import Extent, by_segment, gaps, normal, outward, within
-from media.faults import DamageFault, ParentDamaged
+from media.faults import ParentDamaged
 from media.known_chunks import Fingerprints, Places, keys
-from media.locator import FreshChunks, Locator
-from media.packing import ChunkPacker, PagePacker
-from media.page import Leaf, PageRef
-from media.tree import Root, TreeReader
+from media.locator import Locator
+from media.packing import ChunkPacker
+from media.page import Leaf
+from media.session_log import ParentDisk, SessionLog
 from runtime.clock import Clock
 
 
@@ -57,35 +56,25 @@ class DiskIngest:
         self,
         number: int,
         disk: Disk,
-        parent: Root,
-        parent_size: int,
         changes: list[Extent] | None,
         cutter: Cutter,
         fingerprinter: Fingerprinter,
-        segment_bytes: int,
-        tree: TreeReader,
-        there: NDArray[np.uint64],
+        log: SessionLog,
+        parent: ParentDisk | None,
         locator: Locator,
-        fresh: FreshChunks,
-        pages: PagePacker,
         clock: Clock,
     ) -> None:
         self.number = number
         self.disk = disk
-        self._parent = parent
+        parent_size = 0 if parent is None else parent.size
         self._shrank = parent_size > disk.size
         self._cutter = cutter
         self._fingerprinter = fingerprinter
-        self._segment_bytes = segment_bytes
-        self._tree = tree
-        self._there = there
+        self._segment_bytes = log.terms.parameters.segment_bytes
+        self._log = log
         self._locator = locator
-        self._fresh = fresh
-        self._pages = pages
         self._clock = clock
-        self._lock = threading.Lock()
         self._changes = None if changes is None else self._changes_by_segment(changes, parent_size)
-        self.leaves: dict[int, PageRef | None] = {}  # segment -> its new leaf; only those that are not the parent's
 
     def _changes_by_segment(self, changes: list[Extent], parent_size: int) -> dict[int, list[Extent]]:
         """Whole blocks, and what a change of size adds."""
@@ -102,7 +91,7 @@ class DiskIngest:
 
         Raises ParentDamaged while it is drawn.
         """
-        old = self._parent_segments()
+        old = self._log.parent_segments(self.number)
         if self._changes is not None:
             count = -(-self.disk.size // self._segment_bytes)
             gone = {segment for segment in old if segment >= count} if self._shrank else set()
@@ -118,13 +107,6 @@ class DiskIngest:
             if lower == segment:
                 lower = next(old, None)
 
-    def _parent_segments(self) -> Iterator[int]:
-        try:
-            for segment, _ in self._tree.leaves(self._parent):
-                yield segment
-        except DamageFault as fault:
-            raise ParentDamaged(f"disk {self.number} of the parent: {fault}") from fault
-
     def _data_segments(self) -> Iterator[int]:
         done = -1
         for extent in self.disk.data_extents(0, self.disk.size):
@@ -137,11 +119,7 @@ class DiskIngest:
     def ingest(self, worker: Worker, segment: int) -> None:
         """Do one segment. Raises SourceFault, RepositoryFault; ParentDamaged when the parent's pages cannot be read."""
         started = self._clock.monotonic_seconds()
-        try:
-            ref = self._tree.leaf_ref(self._parent, segment)
-            old = None if ref is None else self._inheritable(self._tree.leaf(ref, segment))
-        except DamageFault as fault:
-            raise ParentDamaged(f"disk {self.number}, segment {segment} of the parent: {fault}") from fault
+        old = self._log.parent_leaf(self.number, segment)
         self._phase(worker, "parent", started)
         start = segment * self._segment_bytes
         size = min(self._segment_bytes, self.disk.size - start)
@@ -154,13 +132,6 @@ class DiskIngest:
         else:
             new = self._resumed(worker, segment, size, old)
         self._finish(worker, segment, old, new)
-
-    def _inheritable(self, leaf: Leaf) -> Leaf:
-        """The parent's leaf with a miss for every place whose container is gone: those chunks are stored again."""
-        there = among(self._there, leaf.places.cids)
-        if there.all():
-            return leaf
-        return replace(leaf, places=Places(np.where(there, leaf.places.cids, np.uint64(0)), leaf.places.slots))
 
     def _whole(self, worker: Worker, segment: int, size: int, old: Leaf | None) -> Leaf | None:
         data = worker.data[:size]
@@ -260,7 +231,7 @@ class DiskIngest:
         started = self._clock.monotonic_seconds()
         new = np.flatnonzero(places.cids == 0)
         view = memoryview(data)
-        fresh = self._fresh.places
+        fresh = self._locator.fresh
         for row, key in zip(new.tolist(), keys(fingerprints[new]), strict=True):
             place = fresh.get(key)
             if place is None:
@@ -279,21 +250,10 @@ class DiskIngest:
         for leaf, sign in ((old, -1), (new, 1)):
             if leaf is not None:
                 worker.counts.data_bytes[self.number] += sign * int(leaf.lengths.sum(dtype=np.int64))
-        written = None if new is None else self._pages.add(new)
-        with self._lock:
-            self.leaves[segment] = written
+        self._log.put_leaf(self.number, segment, new)
 
     def _phase(self, worker: Worker, name: str, started: float) -> None:
         worker.counts.phases[name] += self._clock.monotonic_seconds() - started
-
-
-def among(ascending: NDArray[np.uint64], values: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which of `values` are in `ascending`."""
-    if not len(ascending):
-        return np.zeros(len(values), np.bool_)
-    at = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
-    found: NDArray[np.bool_] = ascending[at] == values
-    return found
 
 
 def _rows_of(old: Leaf | None, cuts: Cuts) -> NDArray[np.int64]:

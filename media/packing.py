@@ -1,4 +1,4 @@
-"""New chunks and pages into containers, and full containers into the repository.
+"""New chunks into containers, and full containers to whoever keeps the session.
 
 Each worker fills a container of its own; a bounded pool of buffers and uploads is all the memory there is, so a slow
 repository slows the workers down and nothing grows.
@@ -16,26 +16,23 @@ import numpy as np
 import zstandard
 
 from media.container import ENTRY_BYTES, ContainerWriter, Footer, Kind
-from media.faults import ObjectCorrupt, ObjectExists
-from media.ids import container_name
-from media.page import Page, PageRef, encode, fingerprint_of
 from media.record import Codec, Type, stored_size
-from media.session import Session
+from media.session_log import SessionLog
 from runtime.tasks import LOOK_SECONDS
 
 _SHRINKS = 0.97  # what does not shrink by 3 % is stored raw: reading it back is then free
 _PROBE_BYTES = 4 << 10
 
-Durable = Callable[[int, Footer], None]
+Durable = Callable[[Footer], None]
 
 
 class Uploads:
     """Puts full containers, several at once, from a bounded pool of buffers. Used by all workers of a session."""
 
-    def __init__(self, session: Session, buffers: int, threads: int, durable: Durable) -> None:
-        self._session = session
+    def __init__(self, log: SessionLog, buffers: int, threads: int, durable: Durable) -> None:
+        self._log = log
         self._durable = durable
-        self._size = session.pool.parameters.container_bytes
+        self._size = log.terms.parameters.container_bytes
         self._most_records = self._size // (stored_size(0) + ENTRY_BYTES)
         self._unmade = buffers
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
@@ -43,13 +40,12 @@ class Uploads:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="upload")
         self._pending: set[Future[None]] = set()
         self._failure: BaseException | None = None
-        self.stored_bytes = 0
 
-    def open(self, kind: Kind) -> ContainerWriter:
+    def open(self) -> ContainerWriter:
         """A new container; waits for a buffer. Raises what an earlier upload failed with."""
         self._raise_failure()
-        buffer, key = self._buffer(), self._session.key_for(self._most_records)
-        return ContainerWriter(buffer, self._session.next_cid(), kind, self._session.pool.id, key)
+        buffer, key = self._buffer(), self._log.key_for(self._most_records)
+        return ContainerWriter(buffer, self._log.next_cid(), Kind.DATA, self._log.terms.repository, key)
 
     def _buffer(self) -> memoryview:
         with suppress(queue.Empty):
@@ -71,16 +67,8 @@ class Uploads:
 
     def _put(self, writer: ContainerWriter, container: memoryview, footer: Footer) -> None:
         try:
-            name = container_name(writer.cid)
-            try:
-                self._session.pool.repository.put_new(name, container)
-            except ObjectExists:
-                # Nobody else writes under this session's number: only our own put, whose reply was lost, may lie there.
-                if self._session.pool.repository.get(name) != container:
-                    raise ObjectCorrupt(f"{name}: expected our own container, found other bytes") from None
-            with self._lock:
-                self.stored_bytes += len(container)
-            self._durable(writer.cid, footer)
+            self._log.put_container(writer.cid, container, footer)
+            self._durable(footer)
         finally:
             self._free.put(writer.release())
 
@@ -127,7 +115,7 @@ class ChunkPacker:
         codec, content = self._squeeze(plain)
         if self._open is None or not self._open.has_room(len(content)):
             self.flush()
-            self._open = self._uploads.open(Kind.DATA)
+            self._open = self._uploads.open()
         return self._open.cid, self._open.append(Type.CHUNK, codec, content, len(plain), fingerprint)
 
     def _squeeze(self, plain: memoryview) -> tuple[Codec, bytes | memoryview]:
@@ -141,40 +129,6 @@ class ChunkPacker:
 
     def flush(self) -> None:
         """Ship the open container."""
-        if self._open is not None:
-            writer, self._open = self._open, None
-            self._uploads.ship(writer)
-
-
-class PagePacker:
-    """Packs pages, apart from data: they stay hot when data tiers down. Safe to use from several threads."""
-
-    def __init__(self, uploads: Uploads, page_key: bytes) -> None:
-        self._uploads = uploads
-        self._page_key = page_key
-        self._compressor = zstandard.ZstdCompressor(level=1, write_checksum=False)
-        self._open: ContainerWriter | None = None
-        self._lock = threading.Lock()
-
-    def add(self, page: Page) -> PageRef:
-        """Store a page: where it is. Never looked for in an index, always written anew (W8)."""
-        covered, places = encode(page)
-        fingerprint = fingerprint_of(self._page_key, covered)
-        plain = covered + places
-        with self._lock:
-            content = self._compressor.compress(plain)
-            if self._open is None or not self._open.has_room(len(content)):
-                self._ship()
-                self._open = self._uploads.open(Kind.PAGES)
-            slot = self._open.append(Type.PAGE, Codec.ZSTD, content, len(plain), fingerprint)
-            return PageRef(fingerprint, self._open.cid, slot)
-
-    def flush(self) -> None:
-        """Ship the open container."""
-        with self._lock:
-            self._ship()
-
-    def _ship(self) -> None:
         if self._open is not None:
             writer, self._open = self._open, None
             self._uploads.ship(writer)

@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from media import frame
+from media.container import Kind
 from media.faults import (
+    ObjectCorrupt,
     ObjectExists,
     ObjectForeign,
     ObjectMissing,
@@ -27,7 +29,7 @@ from media.faults import (
     SessionFull,
     SessionUnknown,
 )
-from media.frame import Kind
+from media.frame import Kind as FrameKind
 from media.ids import (
     CONTAINERS,
     MAX_SEQ,
@@ -35,6 +37,7 @@ from media.ids import (
     REGISTERS,
     SESSIONS,
     cid_of,
+    container_name,
     detail_name,
     expiry_name,
     heartbeat_name,
@@ -49,6 +52,8 @@ from media.recovery_point import RecoveryPoint, encode_detail
 from runtime.clock import Clock
 
 HEARTBEAT_SECONDS = 600.0
+PAGES_SEQ = 1 << 23  # pages are numbered from here: who stores the data need not know how many pages there are
+LAST_SEQ = {Kind.DATA: PAGES_SEQ - 1, Kind.PAGES: MAX_SEQ}
 _ATTEMPTS = 1000  # claims lost to other writers before we say that something is wrong
 
 
@@ -75,7 +80,7 @@ class Session:
         self._nonce = nonce
         self._clock = clock
         self._lock = threading.Lock()
-        self._next_seq = 0
+        self._next_seq = {Kind.DATA: 0, Kind.PAGES: PAGES_SEQ}
         self._beats = 0
         self._beaten_at = clock.monotonic_seconds()
 
@@ -94,7 +99,7 @@ class Session:
                 )
             name = session_name(sid)
             body = {"nonce": nonce, "kind": "writer", "host": process.host, "pid": process.pid, "time": clock.now()}
-            claim = frame.encode_json(pool.keys, Kind.SESSION, name, body)
+            claim = frame.encode_json(pool.keys, FrameKind.SESSION, name, body)
             if not _left_data(pool, sid) and put_register(pool, name, claim):
                 return Session(pool, sid, nonce, pool.keys.new_data_key(), clock)
             sid += 1
@@ -102,14 +107,29 @@ class Session:
             f"{SESSIONS}: {_ATTEMPTS} session numbers below {sid_text(sid)} were taken, and none of them was listed"
         )
 
-    def next_cid(self) -> int:
-        """The number of the next container."""
+    def next_cid(self, kind: Kind) -> int:
+        """The number of the next container of this kind."""
         with self._lock:
-            seq = self._next_seq
-            self._next_seq += 1
-        if seq > MAX_SEQ:
-            raise SessionFull(f"session {sid_text(self.sid)}: more than {MAX_SEQ} containers; begin another backup")
+            seq = self._next_seq[kind]
+            self._next_seq[kind] += 1
+        if seq > LAST_SEQ[kind]:
+            raise SessionFull(
+                f"session {sid_text(self.sid)}: more than {PAGES_SEQ} containers of a kind; begin another backup"
+            )
         return cid_of(self.sid, seq)
+
+    def put_container(self, cid: int, container: memoryview) -> None:
+        """Put a container of this session; durable on return, may be repeated with the same bytes.
+
+        Raises RepositoryFault, ObjectCorrupt.
+        """
+        name = container_name(cid)
+        try:
+            self.pool.repository.put_new(name, container)
+        except ObjectExists:
+            # Nobody else writes under this session's number: only our own put, whose reply was lost, may lie there.
+            if self.pool.repository.get(name) != container:
+                raise ObjectCorrupt(f"{name}: expected our own container, found other bytes") from None
 
     def key_for(self, records: int) -> SealingKey:
         """The key for an object of at most so many records; a new one when they may be too many for the last.
@@ -137,7 +157,7 @@ class Session:
             self._beaten_at = now
             self._beats += 1
             name = heartbeat_name(self.sid, self._beats)
-        body = frame.encode_json(self.pool.keys, Kind.HEARTBEAT, name, {"nonce": self._nonce, "n": self._beats})
+        body = frame.encode_json(self.pool.keys, FrameKind.HEARTBEAT, name, {"nonce": self._nonce, "n": self._beats})
         with suppress(RepositoryFault):
             put_register(self.pool, name, body)
 
@@ -170,7 +190,7 @@ class Session:
         }
         name = register_name(self.sid)
         try:
-            won = self._put_commit(name, frame.encode_json(self.pool.keys, Kind.REGISTER, name, register))
+            won = self._put_commit(name, frame.encode_json(self.pool.keys, FrameKind.REGISTER, name, register))
         except RepositoryFault as fault:
             raise SessionUnknown(
                 f"{name}: whether recovery point {sid_text(self.sid)} was committed is not known: {fault}"
@@ -193,7 +213,7 @@ class Session:
         name = register_name(self.sid)
         body = {"kind": "tombstone", "nonce": self._nonce, "reason": reason, "time": self._clock.now()}
         try:
-            put_register(self.pool, name, frame.encode_json(self.pool.keys, Kind.REGISTER, name, body))
+            put_register(self.pool, name, frame.encode_json(self.pool.keys, FrameKind.REGISTER, name, body))
         except RepositoryFault:
             return
 

@@ -21,12 +21,12 @@ from media.rebuild import catch_up
 from media.record import Type
 from media.recovery_point import Commit, DiskTree, Machine, RecoveryPoint, list_points, read_point
 from media.repository import Repository
-from media.session import Process
 from media.tree import TreeReader
 from media.verify import Verdict, Verification
 from runtime.clock import Clock
 from runtime.faults import Fault
 from tests.media.fakes import FakeClock, MemoryTarget, SparseDisk
+from tests.media.workbench import begin
 from vsa.disks.changed_extents import ChangedExtents
 
 BLOCK = 4 << 10
@@ -94,19 +94,9 @@ def back_up_bytes(
     if known is None:
         known = MemoryKnownChunks()
         catch_up(repo.pool, repo.containers, known, lambda _: None, lambda _: None)
-    run = Backup(
-        repo.pool,
-        machine,
-        [Source("0", SparseDisk.of(disk), changes)],
-        known,
-        repo.containers,
-        repo.clock,
-        Process("host", 1),
-        level=1,
-        workers=1,
-        advance=lambda _: None,
-    )
-    return run.run(parent, {}).point
+    sources = [Source("0", SparseDisk.of(disk), changes)]
+    log = begin(repo.pool, known, repo.containers, repo.clock, machine, sources, parent)
+    return Backup(log, sources, repo.clock, 1, 1, lambda _: None).run({}).point
 
 
 def back_up_image(

@@ -24,7 +24,7 @@ from media.recovery_point import Machine, read_commit
 from media.repository.memory import MemoryRepository
 from media.session import Process, Session
 from tests.media.fakes import FakeClock, SparseDisk
-from tests.media.workbench import noise, seeded, text
+from tests.media.workbench import begin, noise, seeded, text
 
 HERE = Path(__file__).parent
 PASSPHRASE = "golden pa\N{LATIN SMALL LETTER SHARP S}phrase"
@@ -45,17 +45,18 @@ def second_disk() -> SparseDisk:
 
 def fill(pool: Pool, clock: FakeClock) -> None:
     """Two points of one machine, a mark; a session that was aborted; a point that expired."""
-    known, containers, process = MemoryKnownChunks(), ContainerReader(pool), Process("golden", 1)
+    known, containers = MemoryKnownChunks(), ContainerReader(pool)
 
     def backup(machine: Machine, sources: list[Source], parent: int | None) -> int:
         clock.seconds += 3600
-        run = Backup(pool, machine, sources, known, containers, clock, process, 1, 1, lambda _: None)
         commit = None if parent is None else read_commit(pool, parent)
-        return run.run(commit, {"firmware": "uefi", "name": machine.name}).point.sid
+        log = begin(pool, known, containers, clock, machine, sources, commit)
+        run = Backup(log, sources, clock, 1, 1, lambda _: None)
+        return run.run({"firmware": "uefi", "name": machine.name}).point.sid
 
     web, database = Machine("52 1a", "web"), Machine("52 1b", "d\N{LATIN SMALL LETTER U WITH DIAERESIS}b")
     first = backup(web, [Source("scsi0:0", first_disk(0)), Source("scsi0:1", second_disk(), change_id="52 de/3")], None)
-    Session.begin(pool, clock, process).abort("golden")
+    Session.begin(pool, clock, Process("golden", 1)).abort("golden")
     changes = [Extent(SEGMENT - 4096, 4096)]
     second = backup(web, [Source("scsi0:0", first_disk(1), changes), Source("scsi0:1", second_disk(), [])], first)
     put_mark(pool, second, MarkKind.HOLD, "somebody", "golden", clock)

@@ -12,13 +12,11 @@ from concurrent import futures
 import pytest
 
 from media import frame, packing
-from media.container import Kind as ContainerKind
 from media.faults import DiskResized, DiskUnreadable, RepositoryFull, RepositoryUnreachable, SessionUnknown
 from media.frame import Kind
 from media.packing import Uploads
 from media.rebuild import catch_up
 from media.recovery_point import list_points
-from media.session import Process, Session
 from runtime.faults import Fault
 from tests.media.fakes import OnPut, Recording, SparseDisk
 from tests.media.workbench import SEGMENT, Workbench, noise
@@ -153,10 +151,9 @@ def test_a_foreign_object_in_the_place_of_our_container_is_never_taken_for_ours(
 def test_uploads_that_have_not_begun_are_dropped_in_silence(caplog: pytest.LogCaptureFixture) -> None:
     bench, dropped = Workbench(), threading.Event()
     bench.behind(OnPut(bench.memory, lambda name: dropped.wait() and None if name.startswith("c/") else None))
-    session = Session.begin(bench.pool, bench.clock, Process("host", 1))
-    uploads = Uploads(session, buffers=3, threads=1, durable=lambda cid, footer: None)
+    uploads = Uploads(bench.log(), buffers=3, threads=1, durable=lambda footer: None)
     for _ in range(3):
-        uploads.ship(uploads.open(ContainerKind.DATA))
+        uploads.ship(uploads.open())
     for future in uploads._pending:
         future.add_done_callback(lambda _: dropped.set())  # the first to be done is one that was dropped
     uploads.abandon()
@@ -178,10 +175,9 @@ def test_a_worker_that_loses_the_free_buffer_to_another_makes_one(monkeypatch: p
             pytest.fail("waits for ever")
 
     bench = Workbench()
-    session = Session.begin(bench.pool, bench.clock, Process("host", 1))
-    uploads = Uploads(session, buffers=1, threads=1, durable=lambda cid, footer: None)
+    uploads = Uploads(bench.log(), buffers=1, threads=1, durable=lambda footer: None)
     monkeypatch.setattr(uploads, "_free", Raced())
-    assert len(uploads.open(ContainerKind.DATA)) == 0
+    assert len(uploads.open()) == 0
     uploads.abandon()
 
 
@@ -208,9 +204,8 @@ def test_no_upload_runs_when_they_were_abandoned_also_by_an_interrupt(monkeypatc
 
     monkeypatch.setattr(packing, "wait", wait)
     bench.behind(OnPut(bench.memory, put))
-    session = Session.begin(bench.pool, bench.clock, Process("host", 1))
-    uploads = Uploads(session, buffers=1, threads=1, durable=lambda cid, footer: None)
-    uploads.ship(uploads.open(ContainerKind.DATA))
+    uploads = Uploads(bench.log(), buffers=1, threads=1, durable=lambda footer: None)
+    uploads.ship(uploads.open())
     with interrupting() as interrupts, pytest.raises(KeyboardInterrupt):
         finish()
     assert running == []

@@ -20,6 +20,7 @@ from media.faults import (
     RepositoryTampered,
 )
 from media.frame import Kind
+from media.ids import cid_of, container_name
 from media.key_slots import list_slots
 from media.known_chunks import MemoryKnownChunks
 from media.marks import MarkKind, put_mark, read_marks
@@ -27,6 +28,7 @@ from media.pool import Parameters, open_pool
 from media.reader import DiskRestore
 from media.rebuild import catch_up
 from media.recovery_point import Points, RecoveryPoint, list_points
+from media.session import PAGES_SEQ
 from media.verify import Verification
 from runtime.faults import Fault
 from tests.media.fakes import MemoryTarget, SparseDisk
@@ -67,14 +69,14 @@ def assert_restores_right_or_says_lost(bench: Workbench, point: RecoveryPoint) -
 
 
 @BOTH
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, PAGES_SEQ], ids=["data", "pages"])
 def test_a_damaged_container_is_a_fault_that_names_it(parameters: Parameters, which: int) -> None:
     bench, point = written(parameters)
-    name = bench.containers_of(point.sid)[which]
+    name = container_name(cid_of(point.sid, which))
     for damage in damages(bench.memory.get(name)):
         bench.overwrite(name, damage)
         faults = assert_restores_right_or_says_lost(bench, point)
-        assert all(str(fault).startswith(f"c-1.{which}") for fault in faults)
+        assert all(str(fault).startswith(f"c-1.{which:x}") for fault in faults)
         verification = Verification(bench.pool, ContainerReader(bench.pool), 1, lambda _: None, lambda _: None)
         assert list(verification.run(Points([], {})).damaged) == [1 << 24 | which]
         learned = catch_up(bench.pool, ContainerReader(bench.pool), MemoryKnownChunks(), lambda _: None, lambda _: None)

@@ -144,11 +144,12 @@ def test_every_point_of_a_chain_restores_when_the_others_expired() -> None:
 @pytest.mark.parametrize("tracked", [True, False])
 def test_every_page_of_the_parent_that_is_damaged_and_needed_is_a_damaged_parent(tracked: bool) -> None:
     from media.faults import ParentDamaged
-    from media.ids import container_name
+    from media.ids import cid_of, container_name
+    from media.session import PAGES_SEQ
 
     bench, disk = Workbench(), sparse(300)
     parent = bench.backup(disk)
-    cid = 1 << 24 | 1
+    cid = cid_of(1, PAGES_SEQ)
     body, entries = bench.memory.get(container_name(cid)), bench.containers.footer(cid)
     assert set(entries["type"].tolist()) == {2}
     for offset in entries["offset"].tolist():

@@ -114,12 +114,11 @@ def test_slots_are_hints() -> None:
     bench = Workbench()
     image = noise(1, SEGMENT) + noise(2, SEGMENT)
     tree = bench.backup(SparseDisk.of(image)).disks[0]
-    from media.packing import PagePacker, Uploads
+    from media.page_packing import PagePacker
     from media.session import Process, Session
 
     session = Session.begin(bench.pool, bench.clock, Process("host", 1))
-    uploads = Uploads(session, 2, 1, lambda cid, footer: None)
-    packer = PagePacker(uploads, bench.pool.keys.page)
+    packer = PagePacker(session, lambda cid, container, footer: session.put_container(cid, container), 1 << 20)
     refs = {}
     for segment, leaf in bench.leaves(tree):
         wrong = leaf.places._replace(slots=leaf.places.slots[::-1] + np.uint32(len(refs) * 1000))
@@ -129,7 +128,6 @@ def test_slots_are_hints() -> None:
     swapped = {0: refs[0]._replace(slot=refs[1].slot), 1: refs[1]._replace(slot=refs[0].slot)}
     root = packer.add(Interior.of(1, 0, swapped))
     packer.flush()
-    uploads.finish()
     from dataclasses import replace
 
     for ref in (root, root._replace(slot=77)):

@@ -19,7 +19,6 @@ from media.pool import Parameters, Pool, create_pool, open_pool
 from media.reader import DiskRestore
 from media.recovery_point import Machine, RecoveryPoint, list_points, read_point
 from media.repository.local import LocalRepository
-from media.session import Process
 from media.verify import Verification
 from tests.media.fakes import FakeClock, SparseDisk, SparseTarget
 from tests.media.handmade_repository import (
@@ -32,7 +31,7 @@ from tests.media.handmade_repository import (
     mac,
 )
 from tests.media.random_disks import random_image
-from tests.media.workbench import noise, text
+from tests.media.workbench import begin, noise, text
 
 SEGMENT = 32 << 20
 KEY = "5a" * 32 + "\n"
@@ -52,11 +51,10 @@ class Written:
             self.arguments += ["--key-file" if isinstance(secret, KeyFile) else "--passphrase-file", str(path)]
 
     def backup(self, sources: list[Source], parent: RecoveryPoint | None = None) -> RecoveryPoint:
-        pool, process = self.pool, Process("h", 1)
-        commit = None if parent is None else list_points(pool).find(parent.id)
-        known, containers, machine = self._known, self._containers, Machine("vm-web", "web")
-        run = Backup(pool, machine, sources, known, containers, FakeClock(), process, 1, 2, lambda _: None)
-        return run.run(commit, {}).point
+        commit = None if parent is None else list_points(self.pool).find(parent.id)
+        clock, machine = FakeClock(), Machine("vm-web", "web")
+        log = begin(self.pool, self._known, self._containers, clock, machine, sources, commit)
+        return Backup(log, sources, clock, 1, 2, lambda _: None).run({}).point
 
 
 def holds(path: Path, disk: SparseDisk) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from media.container import decode_header, scan
+from media.container import Kind, decode_header, scan
 from media.container_reader import ContainerReader
 from media.extents import Extent
 from media.faults import (
@@ -99,7 +99,9 @@ def test_a_foreign_claim_of_the_last_number_is_a_fault() -> None:
 
 def test_container_numbers_of_one_session_are_distinct_across_threads() -> None:
     session, cids = begin(Workbench()), []
-    threads = [threading.Thread(target=lambda: cids.extend(session.next_cid() for _ in range(50))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: cids.extend(session.next_cid(Kind.DATA) for _ in range(50))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -255,11 +257,11 @@ def test_a_sync_that_fails_once_behind_the_commit_is_never_called_durable(tmp_pa
 
 
 def test_a_session_that_used_up_its_container_numbers_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("media.session.MAX_SEQ", 1)
+    monkeypatch.setattr("media.session.LAST_SEQ", {Kind.DATA: 1})
     session = begin(Workbench())
-    assert [session.next_cid() for _ in range(2)] == [cid_of(1, 0), cid_of(1, 1)]
+    assert [session.next_cid(Kind.DATA) for _ in range(2)] == [cid_of(1, 0), cid_of(1, 1)]
     with pytest.raises(SessionFull, match="begin another backup"):
-        session.next_cid()
+        session.next_cid(Kind.DATA)
 
 
 def test_a_place_that_lists_no_claims_and_refuses_them_is_unfit() -> None:

@@ -16,14 +16,17 @@ from media.container_reader import ContainerReader
 from media.extents import Extent
 from media.key_slots import NoSecret, Passphrase
 from media.known_chunks import KnownChunks, MemoryKnownChunks
+from media.local_log import LocalLog
 from media.page import Leaf
-from media.pool import Parameters, create_pool
+from media.pool import Parameters, Pool, create_pool
 from media.reader import DiskRestore, Outcome
 from media.recovery_point import Commit, DiskTree, Machine, RecoveryPoint, read_commit, read_point
 from media.repository import Repository
 from media.repository.memory import MemoryRepository
 from media.session import Process
+from media.session_log import DiskName
 from media.tree import TreeReader
+from runtime.clock import Clock
 from tests.media.fakes import FakeClock, MemoryTarget, SparseDisk
 
 SEGMENT = 64 << 10
@@ -53,6 +56,20 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         os.urandom = real
+
+
+def begin(
+    pool: Pool,
+    known: KnownChunks,
+    containers: ContainerReader,
+    clock: Clock,
+    machine: Machine,
+    sources: list[Source],
+    parent: Commit | None,
+) -> LocalLog:
+    """A session for these disks, with the pool at hand."""
+    names = [DiskName(source.key, source.disk.size) for source in sources]
+    return LocalLog.begin(pool, known, containers, clock, Process("host", 1), machine, names, parent)
 
 
 class Workbench:
@@ -89,19 +106,13 @@ class Workbench:
         for number, disk in enumerate(disks):
             one, changes = disk if isinstance(disk, tuple) else (disk, None)
             sources.append(Source(keys[number] if keys else f"scsi0:{number}", one, changes))
-        run = Backup(
-            self.pool,
-            machine,
-            sources,
-            self.known,
-            self.containers,
-            self.clock,
-            Process("host", 1),
-            level=1,
-            workers=workers,
-            advance=lambda _: None,
-        )
-        return run.run(None if parent is None else self.commit_of(parent.sid), {"cores": 2}).point
+        commit = None if parent is None else self.commit_of(parent.sid)
+        log = begin(self.pool, self.known, self.containers, self.clock, machine, sources, commit)
+        return Backup(log, sources, self.clock, 1, workers, lambda _: None).run({"cores": 2}).point
+
+    def log(self) -> LocalLog:
+        """A session for no disk."""
+        return begin(self.pool, self.known, self.containers, self.clock, MACHINE, [], None)
 
     def commit_of(self, sid: int) -> Commit:
         commit = read_commit(self.pool, sid)
