@@ -54,6 +54,11 @@ class Kind(enum.IntEnum):
     PAGES = 2
 
 
+def is_of_data(body: bytes | bytearray | memoryview) -> bool:
+    """Whether an object is a container of chunks: what a repository may keep where reading is slower or dearer."""
+    return len(body) > _HEADER.size and bytes(body[:8]) == HEADER_MAGIC and body[10] == Kind.DATA
+
+
 @dataclass(frozen=True)
 class ContainerHeader:
     """What the first bytes of a container say."""

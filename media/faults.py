@@ -61,6 +61,73 @@ class RepositoryUnreachable(RepositoryFault):
     retry = Retry.LATER
 
 
+class RepositoryTimeout(RepositoryUnreachable):
+    """The place takes too long to answer. What was asked of it may have been done."""
+
+    code = "media.repository_timeout"
+
+
+class RepositoryBusy(RepositoryUnreachable):
+    """The place asks us to slow down, or has two of our requests for one name at once."""
+
+    code = "media.repository_busy"
+
+
+class TransferCorrupt(RepositoryUnreachable):
+    """What arrived at the place is not what was sent: it compared the checksum, and stored nothing."""
+
+    code = "media.transfer_corrupt"
+
+
+class CertificateRefused(RepositoryFault):
+    """Whoever answers under the place's name cannot prove that it is the place."""
+
+    code = "media.certificate_refused"
+
+
+class BucketMissing(RepositoryMissing):
+    """The bucket does not exist. Ingot never makes one."""
+
+    code = "media.bucket_missing"
+
+
+class RegionWrong(RepositoryFault, UsageFault):
+    """The bucket lies in another region than the one that was named."""
+
+    code = "media.region_wrong"
+
+
+class CredentialsMissing(RepositoryDenied):
+    """None of the usual places holds credentials, or the one that should give them does not."""
+
+    code = "media.credentials_missing"
+
+
+class CredentialsWrong(RepositoryDenied):
+    """The place does not know the access key, or its secret is another."""
+
+    code = "media.credentials_wrong"
+
+
+class CredentialsExpired(RepositoryDenied):
+    """The credentials were good until a moment ago, and nothing on this machine has newer ones."""
+
+    code = "media.credentials_expired"
+    retry = Retry.LATER
+
+
+class ClockSkewed(RepositoryDenied):
+    """This machine's clock differs too much from the place's for signatures to count."""
+
+    code = "media.clock_skewed"
+
+
+class DeleteDenied(RepositoryDenied):
+    """The place lets us write, but not delete: a policy, or a lock on the object. Backups go on."""
+
+    code = "media.delete_denied"
+
+
 class RepositoryUnsynced(RepositoryFault):
     """What was put has its name, or a directory for it was made, but the sync that makes it durable failed.
 
@@ -124,6 +191,12 @@ class ObjectUnreadable(RepositoryFault, DamageFault):
     """
 
     code = "media.object_unreadable"
+
+
+class ObjectArchived(ObjectUnreadable):
+    """The object was moved to a class of storage that must thaw it before it can be read."""
+
+    code = "media.object_archived"
 
 
 class FormatTooNew(DamageFault):

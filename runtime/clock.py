@@ -17,6 +17,13 @@ class Clock(Protocol):
         """Seconds since some moment; never goes back."""
 
 
+class Waiting(Clock, Protocol):
+    """A clock by which one can also wait: for back-off and pacing."""
+
+    def sleep(self, seconds: float) -> None:
+        """Return when so many seconds have passed."""
+
+
 class SystemClock:
     """The machine's own clocks."""
 
@@ -25,3 +32,6 @@ class SystemClock:
 
     def monotonic_seconds(self) -> float:
         return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

@@ -21,8 +21,9 @@ class Entry(NamedTuple):
 class Repository(Protocol):
     """Put-if-absent, get, list in order, delete. Safe to use from several threads at once.
 
-    All of them raise RepositoryDenied, RepositoryUnreachable or RepositoryFull for what the place does, and nothing
-    else but what is named below. The three that get raise ObjectUnreadable for an object that is there and cannot be
+    All of them raise RepositoryDenied, RepositoryUnreachable or RepositoryFull for what the place does; for how it was
+    named or is set up RepositoryMissing, RepositoryUnfit, CertificateRefused or RegionWrong; and nothing else but what
+    is named below. The three that get raise ObjectUnreadable for an object that is there and cannot be
     read while the place itself answers: its loss is the loss of one object.
     """
 

@@ -9,9 +9,10 @@ from urllib.parse import unquote, urlsplit
 from media.faults import RepositoryUrlUnknown
 from media.repository import Repository
 from media.repository.local import LocalRepository
+from media.repository.retrying import Retrying
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-_KNOWN = "known are file:///path and a plain path"
+_KNOWN = "known are s3://bucket/prefix, file:///path and a plain path"
 
 
 def open_place(url: str) -> Repository:
@@ -20,7 +21,16 @@ def open_place(url: str) -> Repository:
     A directory that does not exist is a place too: an empty one. Raises RepositoryUrlUnknown, RepositoryDenied, and
     RepositoryUnfit when something that is no directory lies there.
     """
+    if url.startswith("s3://"):
+        return Retrying(_bucket(url))
     return LocalRepository(_path(url))
+
+
+def _bucket(url: str) -> Repository:
+    from media.repository.s3 import S3Repository  # noqa: PLC0415 # half a second that a local disk need not wait for
+    from media.repository.s3_url import parse_s3_url  # noqa: PLC0415
+
+    return S3Repository(parse_s3_url(url))
 
 
 def _path(url: str) -> Path:

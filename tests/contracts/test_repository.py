@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,11 @@ from media.faults import ObjectExists, ObjectMissing
 from media.repository import Entry, Repository
 from media.repository.local import LocalRepository
 from media.repository.memory import MemoryRepository
+from tests.s3.buckets import Service
 
-MAKERS: dict[str, Callable[[Path], Repository]] = {
-    "local": lambda directory: LocalRepository(directory / "repository"),
-    "memory": lambda directory: MemoryRepository(),
-}
+Maker = Callable[[Path], Repository]  # a new empty place each time, perhaps in a directory
+
+KINDS = ("local", "memory", "moto", "radosgw")
 # Names of which some are prefixes of others, and whose order as wholes is not that of their parts.
 NAMES = [
     "RESTORE/format.md",
@@ -43,13 +43,22 @@ NAMES = [
 PREFIXES = ["", "c", "c/", "c/0000000001/", "c/00000000", "rp", "rp/", "sess", "sess/", "sess/0000000001", "none/", "t"]
 
 
-@pytest.fixture(params=MAKERS)
-def maker(request: pytest.FixtureRequest) -> Callable[[Path], Repository]:
-    return MAKERS[request.param]
+def _in_bucket(service: Service) -> Maker:
+    bucket, numbers = service.new_bucket(), itertools.count()
+    return lambda directory: service.repository(bucket, f"place-{next(numbers)}")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def maker(request: pytest.FixtureRequest) -> Maker:
+    if request.param == "local":
+        return lambda directory: LocalRepository(directory / "repository")
+    if request.param == "memory":
+        return lambda directory: MemoryRepository()
+    return _in_bucket(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
-def repository(maker: Callable[[Path], Repository], tmp_path: Path) -> Iterator[Repository]:
+def repository(maker: Maker, tmp_path: Path) -> Repository:
     return maker(tmp_path)
 
 
@@ -219,11 +228,10 @@ _operation = st.one_of(
 
 @settings(max_examples=30, derandomize=True, deadline=None, database=None)
 @given(operations=st.lists(_operation, max_size=30))
-@pytest.mark.parametrize("kind", MAKERS)
-def test_it_behaves_as_a_dictionary_does(kind: str, operations: list[tuple[str, ...]]) -> None:
+def test_it_behaves_as_a_dictionary_does(maker: Maker, operations: list[tuple[str, ...]]) -> None:
     oracle: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as directory:
-        repository = MAKERS[kind](Path(directory))
+        repository = maker(Path(directory))
         for operation in operations:
             assert _outcome(lambda o=operation: _do(repository, *o)) == _outcome(lambda o=operation: _ask(oracle, *o))
 

@@ -32,7 +32,7 @@ def test_to_open_a_place_makes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "s3://bucket/path", "s3:bucket", "sftp://user@host/", "file://otherhost/path", "file:relative", "file://",
+    ["", "S4://bucket/path", "s3:bucket", "sftp://user@host/", "file://otherhost/path", "file:relative", "file://",
      "file:///a?b", "file:///a#b", "file:///a%00b", "a\0b", "http://[broken"],
 )  # fmt: skip
 def test_what_is_no_known_kind_is_refused_and_the_known_ones_are_named(url: str) -> None:
@@ -42,7 +42,7 @@ def test_what_is_no_known_kind_is_refused_and_the_known_ones_are_named(url: str)
 
 def test_a_refused_url_does_not_show_its_secrets() -> None:
     with pytest.raises(RepositoryUrlUnknown) as raised:
-        open_place("s3://key:hidden@bucket/path")
+        open_place("sftp://key:hidden@host/path")
     assert "hidden" not in str(raised.value)
 
 

@@ -1,0 +1,57 @@
+"""A client of boto3 for one bucket. Retries are not its business: `media.repository.retrying` reads our faults."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.config import Config
+
+from media.repository.s3_url import S3Url
+
+CONNECTIONS = 64  # as many as requests in flight: one more would be opened, used once and thrown away
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60  # without a byte
+
+
+class Connection(NamedTuple):
+    """A client, and the credentials it began with: what tells later whether the chain has newer ones."""
+
+    client: Any
+    access_key: str
+    token: str | None
+
+
+def connect(url: S3Url, session: boto3.Session | None = None) -> Connection:
+    """A new client with credentials from a session, or a new one, and so from the usual chain: environment, ~/.aws,
+    the machine's role.
+
+    Checksums: ours, in a header. boto3's own would be sent in a trailer, at twice the CPU, and some servers answer
+    that with 411. On the way back none is asked for, because every record is checked by its seal.
+    """
+    config = Config(
+        max_pool_connections=CONNECTIONS,
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        tcp_keepalive=True,
+        retries={"mode": "standard", "total_max_attempts": 1},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        use_fips_endpoint=url.fips == "yes" or None,
+        user_agent_extra="ingot",
+        s3={
+            "addressing_style": url.addressing or ("path" if url.endpoint else "auto"),
+            "payload_signing_enabled": not url.encrypted_transport,  # TLS covers the bytes on their way already
+        },
+    )
+    session = session or boto3.Session()
+    client = session.client(
+        "s3",
+        region_name=url.region or session.region_name or "us-east-1",
+        endpoint_url=url.endpoint or None,
+        verify=url.ca or None,
+        config=config,
+    )
+    credentials = session.get_credentials()
+    frozen = None if credentials is None else credentials.get_frozen_credentials()
+    return Connection(client, *((frozen.access_key, frozen.token) if frozen else ("", None)))

@@ -1,0 +1,47 @@
+"""Servers of S3 that tests share: each starts when a test first asks for it, and ends with the tests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.s3 import radosgw as ceph
+from tests.s3.buckets import Service
+
+
+@pytest.fixture(scope="session")
+def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The real one, over TLS."""
+    if not ceph.is_installed():
+        pytest.skip("needs Debian's ceph-mon, ceph-osd and radosgw")
+    gateway = ceph.RadosGateway(tmp_path_factory.mktemp("radosgw"))
+    yield Service(gateway.https, ceph.ACCESS_KEY, ceph.SECRET_KEY, str(gateway.ca))
+    gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Service]:
+    """Moto's, in this process."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield Service(f"http://{host}:{port}", "moto", "moto")
+    server.stop()
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nothing of this machine's own: tests say who they are."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    return monkeypatch
