@@ -83,3 +83,28 @@ class NbdFailed(NbdFault):
     """The NBD server answered a command with an error."""
 
     code = "vsa.nbd_failed"
+
+
+class HypervisorUnreachable(SourceFault):
+    """A hypervisor does not answer, or a directory of images cannot be read."""
+
+    code = "vsa.hypervisor_unreachable"
+    retry = Retry.LATER
+
+
+class MachineMissing(SourceFault):
+    """The hypervisor knows no such machine any more."""
+
+    code = "vsa.machine_missing"
+
+
+class MachineUnfit(SourceFault):
+    """A machine cannot be protected as it is; the message says why."""
+
+    code = "vsa.machine_unfit"
+
+
+class DescriptionInvalid(SourceFault):
+    """The description of a machine is not what it should be; nothing of it was used."""
+
+    code = "vsa.description_invalid"

@@ -1,0 +1,139 @@
+"""A directory of disk images as a hypervisor, so that everything runs with no vCenter.
+
+    root/web1.raw              machine web1, one disk; root/web1.json may describe it
+    root/shop/db1/disk-0.raw   machine db1 in folder shop, a disk a file, in order of name; db1/machine.json
+    root/shop/db1/disk-1.raw
+
+A folder that holds images is a machine; one that holds only folders is a folder of the inventory. Nothing is followed
+out of the directory: links are not machines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from media.backup import Source
+from media.faults import SourceFault
+from vsa.disks.image import ImageDisk
+from vsa.faults import DescriptionInvalid, HypervisorUnreachable, MachineMissing, MachineUnfit
+from vsa.hypervisors import DiskSeen, Held, MachineSeen
+from vsa.hypervisors.description import Description, read_description
+
+SUFFIXES = (".raw", ".img")
+_DESCRIPTION = "machine.json"
+_DEPTH_MAX = 32
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Images that are one machine, and where its description would be."""
+
+    path: Path  # of the folder, or of the one image
+    images: tuple[Path, ...]
+    description: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.stem if self.images == (self.path,) else self.path.name
+
+
+class ImagesHypervisor:
+    """`name` begins the ids of machines that do not say their own, so two directories may hold a web1 each."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self._name = name
+        self._root = root
+
+    def discover(self) -> Iterator[MachineSeen]:
+        """Also machines that cannot be protected, with the reason. Two with one id: the second cannot."""
+        seen: dict[str, Path] = {}
+        for found in self._find():
+            machine = self._seen(found)
+            other = seen.setdefault(machine.id, found.path)
+            if other != found.path:
+                reason = f"its id {machine.id} is also that of {other}"
+                machine = MachineSeen(self._own_id(found), machine.name, machine.folder, reason=reason)
+            yield machine
+
+    @contextmanager
+    def hold(self, machine: str) -> Iterator[Held]:
+        found = next((each for each in self._find() if self._id(each, _said(each)[0]) == machine), None)
+        if found is None:
+            raise MachineMissing(f"{self._root}: expected a machine {machine}, found none")
+        seen = self._seen(found)
+        if seen.reason is not None:
+            raise MachineUnfit(f"{found.path}: {seen.reason}")
+        with ExitStack() as stack:
+            disks = [stack.enter_context(ImageDisk(path)) for path in found.images]
+            sources = [Source(path.name, disk) for path, disk in zip(found.images, disks, strict=True)]
+            files = [{"key": path.name, "path": str(path)} for path in found.images]
+            about = {
+                "name": seen.name,
+                "folder": seen.folder,
+                "tags": list(seen.tags),
+                "power_state": seen.power_state,
+                "custom_attributes": dict(seen.attributes),
+            }
+            yield Held(seen, sources, {"source": "images", "machine": about, "disks": files})
+
+    def _find(self) -> Iterator[_Found]:
+        try:
+            yield from self._below(self._root, 0)
+        except OSError as error:
+            raise HypervisorUnreachable(f"{error.filename or self._root}: {error.strerror}") from error
+
+    def _below(self, folder: Path, depth: int) -> Iterator[_Found]:
+        with os.scandir(folder) as entries:
+            sorted_entries = sorted(entries, key=lambda entry: entry.name)
+        images = [
+            folder / entry.name
+            for entry in sorted_entries
+            if entry.name.endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
+        ]
+        if depth == 0:
+            yield from (_Found(path, (path,), path.with_suffix(".json")) for path in images)
+        elif images:
+            yield _Found(folder, tuple(images), folder / _DESCRIPTION)
+            return
+        for entry in sorted_entries:
+            if depth < _DEPTH_MAX and not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                yield from self._below(folder / entry.name, depth + 1)
+
+    def _own_id(self, found: _Found) -> str:
+        return f"{self._name}/{found.path.relative_to(self._root)}"
+
+    def _id(self, found: _Found, said: Description) -> str:
+        return said.id or self._own_id(found)
+
+    def _seen(self, found: _Found) -> MachineSeen:
+        said, reason = _said(found)
+        disks = []
+        for path in found.images:
+            try:
+                with ImageDisk(path) as disk:
+                    disks.append(DiskSeen(path.name, path.name, disk.size))
+            except SourceFault as fault:
+                reason = reason or str(fault)
+        parent = found.path.parent.relative_to(self._root)
+        return MachineSeen(
+            id=self._id(found, said),
+            name=said.name or found.name,
+            folder=said.folder or ("" if parent == Path() else str(parent)),
+            tags=said.tags,
+            power_state=said.power_state,
+            attributes=said.custom_attributes,
+            disks=tuple(disks),
+            reason=reason,
+        )
+
+
+def _said(found: _Found) -> tuple[Description, str | None]:
+    """The description of a machine; nothing, and why, where it is wrong."""
+    try:
+        return read_description(found.description), None
+    except DescriptionInvalid as fault:
+        return Description(), str(fault)
