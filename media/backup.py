@@ -19,12 +19,14 @@ from media.extents import Extent
 from media.ingest import Counts, DiskIngest, Worker
 from media.locator import Locator
 from media.packing import ChunkPacker, Uploads
+from media.page import Leaf
 from media.recovery_point import JSON, RecoveryPoint
 from media.session_log import SessionLog, WrittenDisk
 from runtime.clock import Clock
-from runtime.tasks import in_parallel
+from runtime.tasks import ahead, in_parallel
 
 UPLOAD_THREADS = 2
+PARENT_LEAVES_AHEAD = 32  # a request each; what is unchanged is read faster than a distant repository answers one
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,15 @@ class Backup:
             Worker(np.empty(longest, np.uint8), ChunkPacker(uploads, self._level)) for _ in range(self._worker_count)
         ]
 
-        def step(number: int, item: tuple[DiskIngest, int]) -> None:
-            ingest, segment = item
-            ingest.ingest(workers[number], segment)
+        def step(number: int, item: tuple[tuple[DiskIngest, int], Leaf | None]) -> None:
+            (ingest, segment), old = item
+            ingest.ingest(workers[number], segment, old)
             self._log.beat()
             self._advance(min((segment + 1) * segment_bytes, ingest.disk.size) - segment * segment_bytes)
 
         try:
-            in_parallel(self._worker_count, _items(ingests), step)
+            items = ahead(PARENT_LEAVES_AHEAD, _items(ingests), lambda item: item[0].parent_leaf(item[1]))
+            in_parallel(self._worker_count, items, step)
         finally:
             for worker in workers:
                 for phase, seconds in worker.counts.phases.items():

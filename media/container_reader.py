@@ -6,6 +6,7 @@ threads.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from typing import Protocol
@@ -41,7 +42,7 @@ from media.ids import CONTAINERS, RELOCATIONS, Where, cid_of_name, cid_text, con
 from media.keys import SealingKey
 from media.known_chunks import Fingerprints, Places
 from media.pool import Pool
-from media.record import HEADER_BYTES, Header, KeyFinder, read_record
+from media.record import HEADER_BYTES, Header, KeyFinder, read_header, read_record
 from media.repository import Repository
 
 FOOTERS_IN_MEMORY_BYTES = 48 << 20  # about a thousand containers, 32 GiB of disk
@@ -74,6 +75,7 @@ class ContainerReader:
         self._memory_bytes = memory_bytes
         self._footers: OrderedDict[int, Footer] = OrderedDict()
         self._held_bytes = 0
+        self._being_read: dict[int, threading.Lock] = {}  # footers; who comes second waits, and does not ask again
         self._lock = threading.Lock()
         self._thread = threading.local()
 
@@ -97,11 +99,27 @@ class ContainerReader:
 
         Raises ContainerMissing, ContainerUnreadable, ContainerCorrupt, ObjectForeign, FormatTooNew.
         """
+        if (known := self._kept(cid)) is not None:
+            return known
+        with self._lock:
+            reading = self._being_read.setdefault(cid, threading.Lock())
+        with reading:
+            try:
+                if (known := self._kept(cid)) is not None:
+                    return known
+                return self._read_footer(cid)
+            finally:
+                with self._lock:
+                    self._being_read.pop(cid, None)
+
+    def _kept(self, cid: int) -> Footer | None:
         with self._lock:
             known = self._footers.get(cid)
             if known is not None:
                 self._footers.move_to_end(cid)
-                return known
+            return known
+
+    def _read_footer(self, cid: int) -> Footer:
         raw = self._cache.get(cid) if self._cache is not None else None
         if raw is not None:
             footer = np.frombuffer(raw, FOOTER_DTYPE)
@@ -197,6 +215,11 @@ class ContainerReader:
             return self._pool.keys.data_key(key_id, table)
 
         return find
+
+    def learn_key(self, cid: int, raw: bytes) -> None:
+        """Meet the key of the record at the start of `raw`, so that who opens it need not ask the repository."""
+        with contextlib.suppress(DamageFault):
+            self.key_finder(cid)(read_header(memoryview(raw), cid_text(cid)).key_id)
 
     def _key_of_session(self, damaged: int, key_id: int) -> SealingKey | None:
         """The key from another container of the session: a lost header need not lose the records behind it."""

@@ -116,11 +116,12 @@ class DiskIngest:
                 yield segment
                 done = segment
 
-    def ingest(self, worker: Worker, segment: int) -> None:
-        """Do one segment. Raises SourceFault, RepositoryFault; ParentDamaged when the parent's pages cannot be read."""
-        started = self._clock.monotonic_seconds()
-        old = self._log.parent_leaf(self.number, segment)
-        self._phase(worker, "parent", started)
+    def parent_leaf(self, segment: int) -> Leaf | None:
+        """What the parent holds of a segment. Raises ParentDamaged when its pages cannot be read."""
+        return self._log.parent_leaf(self.number, segment)
+
+    def ingest(self, worker: Worker, segment: int, old: Leaf | None) -> None:
+        """Do one segment, of which the parent holds `old`. Raises SourceFault, RepositoryFault, ParentDamaged."""
         start = segment * self._segment_bytes
         size = min(self._segment_bytes, self.disk.size - start)
         if size <= 0:

@@ -72,6 +72,13 @@ class DataKey:
         except InvalidTag:
             raise TagWrong from None
 
+    def open_into(self, nonce: bytes, payload: memoryview, bound: bytes, out: memoryview) -> None:
+        """The same into `out`, which has the length of the content. Raises TagWrong."""
+        try:
+            self._gcm.decrypt_into(nonce, payload, bound, out)
+        except InvalidTag:
+            raise TagWrong from None
+
 
 class NoDataKey:
     """The same for a pool without encryption: the content in the clear, XXH3-128 in place of the tag."""
@@ -95,6 +102,12 @@ class NoDataKey:
         if self._hash(content, bound) != bytes(memoryview(payload)[-TAG_BYTES:]):
             raise TagWrong
         return content
+
+    def open_into(self, nonce: bytes, payload: memoryview, bound: bytes, out: memoryview) -> None:  # noqa: ARG002 # one shape with DataKey
+        content = payload[:-TAG_BYTES]
+        if self._hash(content, bound) != payload[-TAG_BYTES:]:
+            raise TagWrong
+        out[:] = content
 
     @staticmethod
     def _hash(content: bytes | memoryview, bound: bytes) -> bytes:

@@ -1,8 +1,8 @@
-"""The one read path: a disk of a recovery point, planned by container, opened in parallel, written out of order.
+"""The one read path: a disk of a recovery point, planned by container, fetched ahead, written out of order.
 
 A window of the disk is planned at a time: its leaf pages give every chunk's place; grouped by container, each
-container is fetched once a window, in coalesced extents, and each record is opened once. What is lost is reported,
-and the rest restored.
+container is fetched once a window, in coalesced extents, and each record is opened once. The next window is planned
+while this one is fetched. What is lost is reported, and the rest restored.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ext.fingerprint import Fingerprinter
 from media.container import Footer
 from media.container_reader import ContainerReader
 from media.extents import Extent, normal, total, within
-from media.faults import DamageFault, RecordCorrupt, RecordMissing
-from media.ids import Where
-from media.known_chunks import keys
-from media.page import PageRef
+from media.faults import DamageFault, RecordMissing
+from media.fetching import MOST_REQUESTS, Fetched, Fetching
+from media.opening import Batch, Opener
+from media.page import Leaf, PageRef
 from media.pool import Pool
 from media.recovery_point import DiskTree
-from media.restore_plan import Chunks, Wanted, runs, wanted_records
+from media.restore_plan import Chunks, Run, runs
 from media.tree import TreeReader
 from runtime.tasks import in_parallel
 
 WINDOW_BYTES = 8 << 30  # of output planned at once: 130 000 chunks of 64 KiB, 8 MB of plan
-_ARENA_BYTES = 2 << 20  # plain bytes opened between two checks of fingerprints; two of the largest chunks there are
+_PAGES_IN_FLIGHT = 32
 
 
 class DiskWriter(Protocol):
@@ -91,25 +90,33 @@ class DiskRestore:
         self._segment_bytes = pool.parameters.segment_bytes
         self._window_segments = max(1, window_bytes // self._segment_bytes)
         self._tree = TreeReader(containers, pool.keys.page)
-        self.fingerprinter = Fingerprinter(pool.keys.fingerprint)
+        self._fingerprinter = Fingerprinter(pool.keys.fingerprint)
         self._lock = threading.Lock()
         self._outcome = Outcome()
         self._lost_pages: list[Extent] = []
-        self._arenas = [np.empty(_ARENA_BYTES, np.uint8) for _ in range(workers)]
+        self._fetching = Fetching(workers)
 
     def run(self) -> Outcome:
         """Write the whole disk. Damage is not raised but told in the outcome; everything else raises."""
+        segments = -(-self._disk.size // self._segment_bytes)
+        fetchers = min(MOST_REQUESTS, 2 * (segments + 1))
+        tasks = [self._plan, *[self._fetch] * fetchers, *[self._open] * self._workers]
+        in_parallel(len(tasks), tasks, lambda _, task: task(), self._fetching.stop)
+        self._outcome.lost.sort(key=lambda lost: lost.extent)
+        return self._outcome
+
+    def _plan(self) -> None:
+        """Put what is to be fetched, window by window; leave holes."""
         position = 0
         for segments in self._windows():
-            chunks = self._plan(segments)
+            chunks = self._chunks(segments)
             end = min((segments[-1][0] + 1) * self._segment_bytes, self._disk.size)
             self._holes(chunks, position, end)
             position = end
-            groups = chunks.by_container()
-            in_parallel(min(self._workers, max(1, len(groups))), groups, self._restore)
+            if not self._fetching.put(chunks.by_container()):
+                return
         self._holes(Chunks.none(), position, self._disk.size)
-        self._outcome.lost.sort(key=lambda lost: lost.extent)
-        return self._outcome
+        self._fetching.planned_all()
 
     def _windows(self) -> Iterator[list[tuple[int, PageRef]]]:
         """The leaves of the disk, as many at a time as one window has segments."""
@@ -130,14 +137,19 @@ class DiskRestore:
             self._target.write_zeros(extent.offset, extent.length)
         self._lose([extent], fault)
 
-    def _plan(self, segments: list[tuple[int, PageRef]]) -> Chunks:
-        parts = []
-        for segment, ref in segments:
+    def _chunks(self, segments: list[tuple[int, PageRef]]) -> Chunks:
+        """The chunks of these segments; what is lost with its page is reported."""
+        leaves: dict[int, Leaf] = {}
+
+        def read(_: int, item: tuple[int, PageRef]) -> None:
+            segment, ref = item
             try:
-                parts.append(Chunks.of(self._tree.leaf(ref, segment), segment * self._segment_bytes))
+                leaves[segment] = self._tree.leaf(ref, segment)
             except DamageFault as fault:
                 self._lost_subtree(segment, 1, fault)
-        return Chunks.joined(parts)
+
+        in_parallel(min(_PAGES_IN_FLIGHT, len(segments)), segments, read)
+        return Chunks.joined([Chunks.of(leaves[s], s * self._segment_bytes) for s, _ in segments if s in leaves])
 
     def _holes(self, chunks: Chunks, position: int, end: int) -> None:
         """Leave holes where nothing covers [position, end). What was lost with its page covers too: it is no hole."""
@@ -147,37 +159,59 @@ class DiskRestore:
                 self._target.write_zeros(hole.offset, hole.length)
             self._advance(hole.length)
 
-    def _restore(self, worker: int, chunks: Chunks) -> None:
-        """The chunks of one container, in the order in which they lie there."""
+    def _fetch(self) -> None:
+        """Turn containers into runs and runs into bytes, until there are no more."""
+        while (item := self._fetching.request()) is not None:
+            if isinstance(item, Chunks):
+                self._fetching.planned(self._runs(item))
+            else:
+                self._fetching.fetched(self._fetched(item))
+
+    def _runs(self, chunks: Chunks) -> list[Run]:
+        """What to fetch for the chunks of one container."""
         cid = int(chunks.cids[0])
         try:
             footer = self._containers.footer(cid)
         except DamageFault as fault:
-            self.lose_chunks(chunks, 0, len(chunks.slots), fault)
-            return
-        chunks = self._confirmed(chunks, footer, cid)
-        find_key = self._containers.key_finder(cid)
-        arena = _Arena(self, self._target, cid, chunks, self._arenas[worker])
-        for run in runs(wanted_records(chunks, footer)):
-            base = run[0].offset
-            try:
-                raw = memoryview(self._containers.extent(cid, base, run[-1].end - base))
-            except DamageFault as fault:  # gone, though its footer is remembered
-                self.lose_chunks(chunks, run[0].first_row, run[-1].last_row, fault)
-                continue
-            for record in run:
-                try:
-                    header, plain = self._containers.decode(raw[record.offset - base :], cid, record.offset, find_key)
-                    if header.fingerprint != record.fingerprint or len(plain) != record.plain_len:
-                        slot = f"slot {record.slot}"
-                        raise RecordCorrupt(
-                            f"{Where(cid, record.offset)}: not the record that the footer names in {slot}"
-                        )
-                except DamageFault as fault:
-                    self.lose_chunks(chunks, record.first_row, record.last_row, fault)
-                    continue
-                arena.add(record, plain)
-        arena.flush()
+            self._lose_chunks(chunks, 0, len(chunks.slots), fault)
+            return []
+        return list(runs(cid, self._confirmed(chunks, footer, cid), footer))
+
+    def _fetched(self, run: Run) -> Fetched:
+        try:
+            raw = self._containers.extent(run.cid, run.offset, run.length)
+        except DamageFault as fault:  # gone, though its footer is remembered
+            return Fetched(run, None, fault)
+        self._containers.learn_key(run.cid, raw)
+        return Fetched(run, raw)
+
+    def _open(self) -> None:
+        """Turn bytes into the disk, until there are no more."""
+        opener = Opener(self._containers, self._fingerprinter, sealed_pool=self._pool.parameters.encrypted)
+        while (fetched := self._fetching.take()) is not None:
+            run = fetched.run
+            if fetched.raw is None:
+                assert fetched.fault is not None
+                self._lose_chunks(run.chunks, run.records[0].first_row, run.records[-1].last_row, fetched.fault)
+            else:
+                for batch in opener.open(run, fetched.raw):
+                    self._write(run.chunks, batch)
+            self._fetching.opened(fetched)
+
+    def _write(self, chunks: Chunks, batch: Batch) -> None:
+        """Write what was opened, neighbours in one call; report what was lost."""
+        for record, fault in batch.lost:
+            self._lose_chunks(chunks, record.first_row, record.last_row, fault)
+        view = memoryview(batch.memory)
+        pieces: list[tuple[int, int, int]] = []  # disk offset, start in memory, length
+        for record, start in zip(batch.records, batch.starts, strict=True):
+            for offset in chunks.offsets[record.first_row : record.last_row].tolist():
+                pieces.append((offset, start, record.plain_len))
+        for offset, start, length in _joined(pieces):
+            self._target.write(offset, view[start : start + length])
+            with self._lock:
+                self._outcome.bytes_written += length
+            self._advance(length)
 
     def _confirmed(self, chunks: Chunks, footer: Footer, cid: int) -> Chunks:
         """The chunks in slot order, each slot confirmed by the footer; what the container does not hold is lost."""
@@ -191,12 +225,12 @@ class DiskRestore:
                 slots[row] = self._containers.slot_of(cid, int(slots[row]), chunks.fingerprints[row].tobytes())
             except RecordMissing as fault:
                 found[row] = False
-                self.lose_chunks(chunks, row, row + 1, fault)
+                self._lose_chunks(chunks, row, row + 1, fault)
         rows = np.flatnonzero(found)
         rows = rows[np.lexsort((chunks.offsets[rows], slots[rows]))]
         return replace(chunks.rows(rows), slots=slots[rows].astype(np.uint32))
 
-    def lose_chunks(self, chunks: Chunks, first: int, last: int, fault: DamageFault) -> None:
+    def _lose_chunks(self, chunks: Chunks, first: int, last: int, fault: DamageFault) -> None:
         """Report the chunks of rows [first, last) as lost; they read as zero."""
         extents = chunks.extents(first, last)
         if not self._target.reads_zero:
@@ -208,63 +242,6 @@ class DiskRestore:
     def _lose(self, extents: Iterable[Extent], fault: DamageFault) -> None:
         with self._lock:
             self._outcome.lost += [Lost(extent, fault) for extent in extents]
-
-    def written(self, count: int) -> None:
-        """So many bytes are at the target."""
-        with self._lock:
-            self._outcome.bytes_written += count
-        self._advance(count)
-
-
-class _Arena:
-    """Opened chunks waiting for their fingerprints to be checked in one batch, then written, neighbours in one call."""
-
-    def __init__(
-        self, restore: DiskRestore, target: DiskWriter, cid: int, chunks: Chunks, memory: NDArray[np.uint8]
-    ) -> None:
-        self._restore = restore
-        self._target = target
-        self._cid = cid
-        self._chunks = chunks
-        self._memory = memory
-        self._view = memoryview(memory)
-        self._records: list[Wanted] = []
-        self._starts: list[int] = []
-        self._end = 0
-
-    def add(self, record: Wanted, plain: bytes) -> None:
-        end = self._end + len(plain)
-        if end > len(self._memory):
-            self.flush()
-            end = len(plain)
-        if end > len(self._memory):
-            self._memory = np.empty(end, np.uint8)  # larger than any chunk that our cutter makes
-            self._view = memoryview(self._memory)
-        self._view[self._end : end] = plain
-        self._records.append(record)
-        self._starts.append(self._end)
-        self._end = end
-
-    def flush(self) -> None:
-        """Check and write what is in here."""
-        if not self._records:
-            return
-        lengths = np.array([record.plain_len for record in self._records], np.uint32)
-        found = np.empty((len(lengths), 32), np.uint8)
-        self._restore.fingerprinter.batch(self._memory, np.array(self._starts, np.uint32), lengths, found)
-        pieces: list[tuple[int, int, int]] = []  # disk offset, arena start, length
-        for record, start, key in zip(self._records, self._starts, keys(found), strict=True):
-            if key != record.fingerprint:
-                where = Where(self._cid, record.offset)
-                fault = RecordCorrupt(f"{where}: plain bytes are not what their fingerprint says")
-                self._restore.lose_chunks(self._chunks, record.first_row, record.last_row, fault)
-                continue
-            for row in range(record.first_row, record.last_row):
-                pieces.append((int(self._chunks.offsets[row]), start, record.plain_len))
-        for offset, start, length in _joined(pieces):
-            self._target.write(offset, self._view[start : start + length])
-            self._restore.written(length)
-        self._records, self._starts, self._end = [], [], 0
 
 
 def _joined(pieces: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:

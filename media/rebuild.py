@@ -20,7 +20,7 @@ from media.pool import Pool
 from media.record import Type
 from runtime.tasks import in_parallel
 
-_IN_FLIGHT = 8  # reads of footers wait for the repository, not for a core
+_IN_FLIGHT = 64  # reads of footers wait for the repository, not for a core
 
 
 @dataclass

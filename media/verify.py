@@ -27,9 +27,11 @@ from media.reader import DiskRestore, Lost, Outcome
 from media.record import Type
 from media.recovery_point import Commit, DiskTree, Points, RecoveryPoint, read_point
 from media.tree import TreeReader
-from runtime.tasks import in_parallel
+from runtime.tasks import ahead, in_parallel
 
 _BATCH_BYTES = 4 << 20
+_AHEAD_BYTES = 128 << 20  # of containers read whole before their turn
+_LEAVES_AHEAD = 32
 
 
 class Nowhere:
@@ -103,18 +105,28 @@ class Verification:
         entries = [(e, cid) for e in self._pool.repository.list(CONTAINERS) if (cid := cid_of_name(e.name)) is not None]
         self._begin(sum(entry.size for entry, _ in entries))
         self._there = {cid for _, cid in entries}
-        in_parallel(self._workers, [cid for _, cid in entries], lambda _, cid: self._container(cid))
+        most = max(2, _AHEAD_BYTES // self._pool.parameters.container_bytes)
+        wholes = ahead(most, [cid for _, cid in entries], self._whole)
+        in_parallel(self._workers, wholes, lambda _, read: self._container(*read))
         self._verdict.unreadable_points.update(points.damaged)
         for commit in points.commits:
             self._point(commit)
         return self._verdict
 
-    def _container(self, cid: int) -> None:
+    def _whole(self, cid: int) -> bytes | DamageFault:
+        try:
+            return self._containers.whole(cid)
+        except DamageFault as fault:
+            return fault
+
+    def _container(self, cid: int, read: bytes | DamageFault) -> None:
         faults: list[DamageFault] = []
         readable: frozenset[bytes] = frozenset()
         size = records = 0
         try:
-            container = memoryview(self._containers.whole(cid))
+            if isinstance(read, DamageFault):
+                raise read
+            container = memoryview(read)
             size = len(container)
             try:
                 decode_header(container, cid, self._pool.id)
@@ -221,19 +233,23 @@ class Verification:
             offset = first * segment_bytes
             lost.append(Lost(Extent(offset, min((first + count) * segment_bytes, disk.size) - offset), fault))
 
-        for segment, ref in self._tree.leaves(disk.root, lose):
-            if (ref, segment) in self._good_leaves:
-                continue
-            try:
-                leaf = self._tree.leaf(ref, segment)
-            except DamageFault as fault:
-                lose(segment, 1, fault)
+        refs = (item for item in self._tree.leaves(disk.root, lose) if item[::-1] not in self._good_leaves)
+        for (segment, ref), leaf in ahead(_LEAVES_AHEAD, refs, self._read_leaf):
+            if isinstance(leaf, DamageFault):
+                lose(segment, 1, leaf)
                 continue
             bad = list(self._leaf(leaf, segment * segment_bytes))
             lost += bad
             if not bad:
                 self._good_leaves.add((ref, segment))
         yield from lost
+
+    def _read_leaf(self, item: tuple[int, PageRef]) -> Leaf | DamageFault:
+        segment, ref = item
+        try:
+            return self._tree.leaf(ref, segment)
+        except DamageFault as fault:
+            return fault
 
     def _leaf(self, leaf: Leaf, base: int) -> Iterator[Lost]:
         """The chunks of a leaf that cannot be read: not in the container that it names, or found damaged there.

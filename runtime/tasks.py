@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _MOST_WORKERS = 5
 LOOK_SECONDS = 0.5  # a signal in the instant before a wait does not end it: it is seen when we look again
@@ -28,12 +31,19 @@ def worker_count() -> int:
     return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
 
 
-def in_parallel(workers: int, items: Iterable[T], step: Callable[[int, T], None]) -> None:
+def _nothing() -> None:
+    """For who does not wait."""
+
+
+def in_parallel(
+    workers: int, items: Iterable[T], step: Callable[[int, T], None], on_stop: Callable[[], None] = _nothing
+) -> None:
     """Call `step(worker number, item)` for every item, each of `workers` threads taking the next.
 
     `items`, none of them None, is drawn under a lock, so it may be a generator. The first exception, also an
-    interrupt of the caller's, stops all at their next item, and is raised when no step runs any more. Who interrupts
-    a second time does not want to wait for that.
+    interrupt of the caller's, stops all at their next item, and is raised when no step runs any more; steps that wait
+    for one another are told by `on_stop`, which may be called more than once. Who interrupts a second time does not
+    want to wait for that.
     """
     source = iter(items)
     lock = threading.Lock()
@@ -59,6 +69,7 @@ def in_parallel(workers: int, items: Iterable[T], step: Callable[[int, T], None]
         except BaseException as failure:  # noqa: BLE001 # carried to the caller, whole
             failures.append(failure)
             stopped = True
+            on_stop()
         finally:
             ended.add(number)
             wake.put(None)
@@ -74,8 +85,30 @@ def in_parallel(workers: int, items: Iterable[T], step: Callable[[int, T], None]
             doze()
     except BaseException:
         stopped = True  # also a thread whose start was interrupted takes no item now
+        on_stop()
         while begun - ended:
             doze()
         raise
     if failures:
         raise failures[0]
+
+
+def ahead(most: int, items: Iterable[T], step: Callable[[T], R]) -> Iterator[tuple[T, R]]:
+    """Every item with `step(item)`, in order; up to `most` steps run, or wait to be drawn, by threads of their own.
+
+    For steps that wait for something far away and are harmless when nobody wants their answer any more: whoever stops
+    drawing is not held up by them. What a step raises is raised where its answer would have been.
+    """
+    pool = ThreadPoolExecutor(most, thread_name_prefix="ahead")
+    begun: deque[tuple[T, Future[R]]] = deque()
+    try:
+        for item in items:
+            begun.append((item, pool.submit(step, item)))
+            if len(begun) == most:
+                first, answer = begun.popleft()
+                yield first, answer.result()
+        while begun:
+            first, answer = begun.popleft()
+            yield first, answer.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

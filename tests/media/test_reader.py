@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from media.container_reader import ContainerReader
 from media.extents import Extent, gaps, normal
 from media.reader import DiskRestore
+from media.record import open_checked
 from media.recovery_point import RecoveryPoint
 from media.repository import Repository
 from runtime.faults import Fault
 from tests.media.fakes import Recording, SparseDisk, SparseTarget
 from tests.media.random_disks import random_image
 from tests.media.workbench import SEGMENT, Workbench, noise
-
-
-class Opening(ContainerReader):
-    """Counts the records that are opened."""
-
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
-        self.opened: Counter[object] = Counter()
-
-    def decode(self, raw, cid, offset, find_key):  # type: ignore[no-untyped-def]
-        self.opened[cid, offset] += 1
-        return super().decode(raw, cid, offset, find_key)
 
 
 def recorded(bench: Workbench) -> Recording:
@@ -86,22 +76,23 @@ def test_records_with_a_wide_gap_between_are_fetched_apart_and_with_a_narrow_one
         assert sum(n for _, n in fetched) < 3 << 20
 
 
-def test_a_chunk_that_is_used_many_times_is_opened_once_a_window() -> None:
+def test_a_chunk_that_is_used_many_times_is_opened_once_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: Counter[bytes] = Counter()
+
+    def counting(header: bytes, *arguments: Any) -> bool:
+        opened[header[16:48]] += 1
+        return open_checked(header, *arguments)
+
+    monkeypatch.setattr("media.opening.open_checked", counting)
     bench = Workbench()
     piece = noise(3, SEGMENT)
     point = bench.backup(SparseDisk.of(piece * 12))
-    chunks = len(bench.chunks(point.disks[0]))
+    different = {fingerprint for _, _, fingerprint in bench.chunks(point.disks[0])}
     for window, times in ((SEGMENT * 12, 1), (SEGMENT * 3, 4)):
-        containers = Opening(bench.pool)
-        target, _ = bench.restore(point.disks[0], containers=containers, window_bytes=window)
+        opened.clear()
+        target, _ = bench.restore(point.disks[0], window_bytes=window)
         assert target.data == piece * 12
-        data = [n for (cid, _), n in containers.opened.items() if bench.memory.get(name_of(cid))[10] == 1]
-        assert sum(data) == chunks // 12 * times
-        assert set(data) == {times}
-
-
-def name_of(cid: int) -> str:
-    return f"c/{cid >> 24:010x}/{cid & 0xFFFFFF:06x}"
+        assert opened == dict.fromkeys(different, times)
 
 
 def test_slots_are_hints() -> None:

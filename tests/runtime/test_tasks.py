@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.tasks import in_parallel, worker_count
+from runtime.tasks import ahead, in_parallel, worker_count
 from tests.runtime.interrupts import interrupting
 
 
@@ -123,3 +123,46 @@ def test_there_is_a_worker_for_every_core_that_is_ours_but_no_more_than_memory_a
     for cores, workers in ((1, 1), (2, 2), (5, 5), (64, 5)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
         assert worker_count() == workers
+
+
+def test_steps_that_wait_for_one_another_are_told_to_stop() -> None:
+    told = threading.Event()
+
+    def step(_: int, item: int) -> None:
+        if item == 0:
+            raise ValueError("the first")
+        assert told.wait(60)
+
+    with pytest.raises(ValueError, match="the first"):
+        in_parallel(3, [1, 2, 0], step, told.set)
+
+
+def test_answers_come_in_order_and_so_many_are_made_at_once() -> None:
+    together = threading.Barrier(5)
+
+    def step(item: int) -> int:
+        together.wait(60)
+        return item * item
+
+    assert list(ahead(5, range(20), step)) == [(item, item * item) for item in range(20)]
+
+
+def test_no_more_is_begun_than_may_wait_to_be_drawn() -> None:
+    begun: list[int] = []
+    drawn = ahead(3, range(100), begun.append)
+    next(drawn)
+    next(drawn)
+    del drawn
+    assert len(begun) <= 4
+
+
+def test_what_a_step_raises_is_raised_in_its_turn() -> None:
+    def step(item: int) -> int:
+        if item == 3:
+            raise ValueError("the fourth")
+        return item
+
+    drawn = ahead(8, range(100), step)
+    assert [next(drawn)[1] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="the fourth"):
+        next(drawn)
