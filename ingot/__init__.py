@@ -1,3 +1,1 @@
-"""The front door: command line and demo."""
-
-VERSION = "0.1.0"  # as pyproject.toml says; a test compares them
+"""The front door: command line, all-in-one service, demo."""

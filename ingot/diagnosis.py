@@ -22,7 +22,6 @@ from uuid import UUID
 import ext.cut
 import ext.fingerprint
 from ext import selftest
-from ingot import VERSION
 from media.faults import ObjectMissing, RepositoryFault
 from media.ids import CONFIG, CONTAINERS, KEYS, REGISTERS, RESTORE
 from media.repository import Repository
@@ -30,6 +29,7 @@ from media.repository.locate import open_place
 from media.repository.posix import RealPosix
 from mediaagent.ddb.directory import default_directory, filesystem_kind
 from mediaagent.ddb.faults import DdbFault
+from runtime.version import VERSION
 
 LIBRARIES = ("cryptography", "lmdb", "numpy", "rich", "typer", "xxhash", "zstandard")
 _FSYNCS = 5

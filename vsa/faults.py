@@ -108,3 +108,15 @@ class DescriptionInvalid(SourceFault):
     """The description of a machine is not what it should be; nothing of it was used."""
 
     code = "vsa.description_invalid"
+
+
+class LandingRefused(UsageFault):
+    """A restore would go where this agent's settings do not let restores go."""
+
+    code = "vsa.landing_refused"
+
+
+class HypervisorUnknown(UsageFault):
+    """A kind of hypervisor, or its settings, that this build does not know."""
+
+    code = "vsa.hypervisor_unknown"

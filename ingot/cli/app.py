@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ingot import VERSION
 from ingot.cli import backup, demo, doctor, init, key, list, rebuild, restore, show, verify
+from runtime.version import VERSION
 
 app = typer.Typer(
     name="ingot",

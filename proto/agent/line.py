@@ -18,9 +18,19 @@ class Line:
     """Safe to use from several threads. Raises what `proto.faults.calling` does."""
 
     def __init__(self, address: str, identity: Identity) -> None:
+        self._address = address
         self._peer = f"CommServe at {address}"
-        self._channel = open_channel(address, identity, COMMSERVE_NAME)
+        self._connect(identity)
+
+    def _connect(self, identity: Identity) -> None:
+        self._channel = open_channel(self._address, identity, COMMSERVE_NAME)
         self._stub = AgentsStub(self._channel)
+
+    def use(self, identity: Identity) -> None:
+        """The certificate for calls from now on; a call that runs ends with PeerUnreachable."""
+        before = self._channel
+        self._connect(identity)
+        before.close()
 
     def register(self, request: agents_pb2.RegisterRequest) -> agents_pb2.RegisterReply:
         with calling(self._peer):

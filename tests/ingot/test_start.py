@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from ingot import VERSION
+from runtime.version import VERSION
 from tests.ingot.front_door import ROOT, FrontDoor
 
 COMMANDS = ("init", "backup", "list", "show", "restore", "verify", "rebuild", "doctor", "demo")

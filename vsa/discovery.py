@@ -1,0 +1,53 @@
+"""A `discover` assignment: what machines a hypervisor has, told to the CommServe in pages."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from proto import agents_pb2
+from proto.agent.line import Line
+from proto.agent.work import Work
+from vsa.hypervisors import MachineSeen
+from vsa.hypervisors.known import open_hypervisor
+
+_PAGE = 500  # machines
+
+
+def discover(work: Work, line: Line) -> dict[str, Any]:
+    """All machines, also those that cannot be protected. Raises HypervisorUnknown, HypervisorUnreachable."""
+    wanted = work.assignment.discover.hypervisor
+    hypervisor = open_hypervisor(wanted.name, wanted.kind, wanted.settings)
+    work.begin("discover", 0)
+    # Read to its end before a page is sent: a hypervisor that fails half-way has no machines that are gone.
+    machines = list(hypervisor.discover())
+    return {"machines": line.discovered(_pages(work, wanted.id, machines))}
+
+
+def _pages(work: Work, hypervisor: str, machines: list[MachineSeen]) -> Iterator[agents_pb2.MachinesPage]:
+    starts = range(0, len(machines), _PAGE) or range(1)
+    for start in starts:
+        work.check()
+        yield agents_pb2.MachinesPage(
+            assignment=work.assignment.id,
+            fence=work.assignment.fence,
+            hypervisor=hypervisor,
+            machines=[encode(machine) for machine in itertools.islice(machines, start, start + _PAGE)],
+            last=start == starts[-1],
+        )
+
+
+def encode(machine: MachineSeen) -> agents_pb2.Machine:
+    """As the CommServe keeps it."""
+    return agents_pb2.Machine(
+        id=machine.id,
+        name=machine.name,
+        folder=machine.folder,
+        tags=machine.tags,
+        power_state=machine.power_state,
+        attributes=machine.attributes,
+        disks=[agents_pb2.DiskSeen(key=disk.key, name=disk.name, size=disk.size) for disk in machine.disks],
+        protectable=machine.reason is None,
+        reason=machine.reason or "",
+    )
