@@ -52,28 +52,33 @@ def write_extents(to: Path, size_bytes: int, extents: list[Extent]) -> None:
 def changed(image: Path, out: Path, share: float = 0.01, extent: int = 256 << 10, seed: int = 0) -> list[Extent]:
     """Write `out`, a copy of `image` with `share` of its used bytes replaced, and `out` with suffix .changed.json.
 
-    The change falls on seeded, aligned places of `extent` bytes that held data before, half of it text and half
-    packed. Returns the extents. The same arguments give the same bytes; an existing `out` is replaced.
+    The same arguments give the same bytes; an existing `out` is replaced. Returns the extents.
     """
-    places = np.flatnonzero(_used(image, extent)[: image.stat().st_size // extent])
-    count = max(1, round(share * used_bytes(image) / extent))
-    if count > len(places):
-        raise CorpusError(f"{image}: {len(places)} used extents of {extent} bytes, asked to change {count}")
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(places, count, replace=False))
     part = out.with_name(out.name + ".part")
     try:
         copy_sparse(image, part)
-        with part.open("r+b") as file:
-            for turn, place in enumerate(chosen.tolist()):
-                file.seek(place * extent)
-                file.write((content.text, content.packed)[turn % 2](rng, extent))
-        extents = _joined(chosen, extent, image.stat().st_size)
+        extents = rewrite(part, used_places(part, extent), share, extent, np.random.default_rng(seed))
         write_extents(out.with_suffix(".changed.json"), image.stat().st_size, extents)
         part.rename(out)
     finally:
         part.unlink(missing_ok=True)
     return extents
+
+
+def used_places(image: Path, extent: int) -> np.ndarray:
+    """The numbers of the aligned pieces of `extent` bytes, whole ones, that hold data."""
+    return np.flatnonzero(_used(image, extent)[: image.stat().st_size // extent])
+
+
+def rewrite(image: Path, places: np.ndarray, share: float, extent: int, rng: np.random.Generator) -> list[Extent]:
+    """Replace a share of the used pieces in place, half of them with text and half with packed data."""
+    count = max(1, round(share * len(places)))
+    chosen = np.sort(rng.choice(places, count, replace=False))
+    with image.open("r+b") as file:
+        for turn, place in enumerate(chosen.tolist()):
+            file.seek(place * extent)
+            file.write((content.text, content.packed)[turn % 2](rng, extent))
+    return _joined(chosen, extent, image.stat().st_size)
 
 
 def _windows(image: Path, multiple_bytes: int) -> Iterator[np.ndarray]:

@@ -2,7 +2,7 @@
 
 A process inherits the memory peak of whoever forked it, so a benchmark that once held a gigabyte would report
 a gigabyte for `true`. The program is therefore started by a small process, this same file run as a script,
-which waits with `os.wait4` and writes four numbers; its own 14 MiB are the least that can be reported.
+which waits with `os.wait4` and writes five numbers; its own 14 MiB are the least that can be reported.
 """
 
 import json
@@ -24,12 +24,16 @@ class ProgramError(RuntimeError):
 
 @dataclass(frozen=True)
 class Usage:
-    """What one run took. `user` and `sys` are processor seconds of the program and all its children."""
+    """What one run took. `user` and `sys` are processor seconds of the program and all its children.
+
+    `read_bytes` is what it asked the kernel for, from the page cache or not, without its children.
+    """
 
     wall_seconds: float
     user_seconds: float
     sys_seconds: float
     max_rss_bytes: int
+    read_bytes: int
 
 
 def measure(
@@ -56,21 +60,24 @@ def measure(
         if result["code"] != 0:
             end = "\n".join(printed.read_text(errors="replace").splitlines()[-LINES_OF_ERROR_COUNT:])
             raise ProgramError(f"{' '.join(words)[:300]}: ended with {result['code']}:\n{end}")
-    return Usage(result["wall"], result["user"], result["sys"], result["max_rss"])
+    return Usage(result["wall"], result["user"], result["sys"], result["max_rss"], result["read"])
 
 
 def _start_and_wait(numbers: str, command: list[str]) -> None:
     """The script's half: start, wait, write the numbers."""
     started_at = time.perf_counter()
     pid = os.posix_spawnp(command[0], command, os.environ)
-    _, status, usage = os.wait4(pid, 0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     wall = time.perf_counter() - started_at
+    counted = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    _, status, usage = os.wait4(pid, 0)
     result = {
         "code": os.waitstatus_to_exitcode(status),
         "wall": wall,
         "user": usage.ru_utime,
         "sys": usage.ru_stime,
         "max_rss": usage.ru_maxrss * 1024,
+        "read": int(counted["rchar"]),
     }
     Path(numbers).write_text(json.dumps(result))
 

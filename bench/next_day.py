@@ -32,7 +32,7 @@ def make(before: Path, after: Path, seed: int = 3) -> None:
             say("one day: packages")
             _update_packages(root)
             say("one day: files")
-            _use(root, np.random.default_rng(seed))
+            use(root, np.random.default_rng(seed))
         part.rename(after)
     finally:
         part.unlink(missing_ok=True)
@@ -50,7 +50,7 @@ def _update_packages(root: Path) -> None:
     install(root, INSTALLED)
 
 
-def _use(root: Path, rng: np.random.Generator) -> None:
+def use(root: Path, rng: np.random.Generator) -> None:
     """A day of use: the log grows and is rotated, database pages are written in place, files come and go."""
     log = root / LOG
     rotated = log.with_name(log.name + ".1")

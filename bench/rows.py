@@ -69,6 +69,36 @@ def table(told: Iterable[Summary]) -> str:
     return "\n".join(_one_table(benchmark, listed) for benchmark, listed in by_benchmark.items())
 
 
+def report(rows: Iterable[Row]) -> str:
+    """All tables, and last the ratios."""
+    listed = list(rows)
+    return table(summaries(listed)) + ratios(listed, "wall") + ratios(listed, "cpu")
+
+
+def ratios(rows: Iterable[Row], metric: str, ours: str = "ingot") -> str:
+    """Markdown: seconds of `ours` by those of each other subject, run by run; nothing where nobody was beside."""
+    seconds: dict[str, dict[str, dict[int, float]]] = {}
+    for row in rows:
+        if row.metric == metric:
+            seconds.setdefault(row.benchmark, {}).setdefault(row.subject, {})[row.run] = row.value
+    beside = {name: by_subject for name, by_subject in seconds.items() if ours in by_subject and len(by_subject) > 1}
+    peers = list(dict.fromkeys(peer for by_subject in beside.values() for peer in by_subject if peer != ours))
+    if not peers:
+        return ""
+    lines = [
+        f"\n### {metric} seconds, ours by theirs\n",
+        "| | " + " | ".join(peers) + " |",
+        "|---|" + "---:|" * len(peers),
+    ]
+    for benchmark, by_subject in beside.items():
+        cells = [
+            ", ".join(f"{by_subject[ours][run] / theirs:.2f}" for run, theirs in by_subject.get(peer, {}).items())
+            for peer in peers
+        ]
+        lines.append(f"| {benchmark} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _one_table(benchmark: str, listed: list[Summary]) -> str:
     columns = list(dict.fromkeys((summary.metric, summary.unit) for summary in listed))
     cell_by_place = {(s.subject, s.metric, s.unit): _cell(s) for s in listed}
@@ -96,7 +126,7 @@ def _number(value: float) -> str:
 
 def main() -> int:
     """Turn JSON lines on stdin into tables on stdout."""
-    sys.stdout.write(table(summaries(read(sys.stdin))))
+    sys.stdout.write(report(read(sys.stdin)))
     return 0
 
 

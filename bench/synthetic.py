@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,9 @@ SMALLEST_BYTES, LARGEST_BYTES = 1 << 10, 16 << 20
 USED_SHARE = 0.54
 SHARED_SHARE = 0.5  # of the used bytes, found in both systems
 DAY_SHARE = 0.01  # of the used bytes, rewritten and added each
+
+
+AnyFile = TypeVar("AnyFile")
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,14 @@ def make_first(image: Path, size_bytes: int, seed: int = 0) -> None:
     """Write `synthetic-0`; it appears only when complete."""
     used = int(size_bytes * USED_SHARE)
     files = _shared(used, seed) + _files(used - int(used * SHARED_SHARE), seed * 10 + 1)
-    _lay_out(image, size_bytes, _shuffled(files, seed * 10 + 2))
+    lay_out(image, size_bytes, (file.read() for file in shuffled(files, seed * 10 + 2)))
 
 
 def make_other(image: Path, size_bytes: int, seed: int = 0) -> None:
     """Write `synthetic-other`: another system that shares half of its files with `synthetic-0`."""
     used = int(size_bytes * USED_SHARE)
     files = _shared(used, seed) + _files(used - int(used * SHARED_SHARE), seed * 10 + 3)
-    _lay_out(image, size_bytes, _shuffled(files, seed * 10 + 4))
+    lay_out(image, size_bytes, (file.read() for file in shuffled(files, seed * 10 + 4)))
 
 
 def make_next_day(before: Path, image: Path, seed: int = 0) -> None:
@@ -103,11 +107,13 @@ def _files(total_bytes: int, seed: int) -> list[File]:
     return files
 
 
-def _shuffled(files: list[File], seed: int) -> list[File]:
+def shuffled(files: list[AnyFile], seed: int) -> list[AnyFile]:
+    """The files in a seeded order."""
     return [files[place] for place in np.random.default_rng(seed).permutation(len(files)).tolist()]
 
 
-def _lay_out(image: Path, size_bytes: int, files: Iterable[File]) -> None:
+def lay_out(image: Path, size_bytes: int, files: Iterable[bytes]) -> None:
+    """Write files one after another, each at the next multiple of 4 KiB; the image appears only when complete."""
     part = image.with_suffix(".part")
     try:
         with part.open("wb") as disk:
@@ -115,8 +121,8 @@ def _lay_out(image: Path, size_bytes: int, files: Iterable[File]) -> None:
             at = 0
             for file in files:
                 disk.seek(at)
-                disk.write(file.read())
-                at += -(-file.size_bytes // ALIGN_BYTES) * ALIGN_BYTES
+                disk.write(file)
+                at += -(-len(file) // ALIGN_BYTES) * ALIGN_BYTES
         part.rename(image)
     finally:
         part.unlink(missing_ok=True)

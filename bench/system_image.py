@@ -109,12 +109,12 @@ def make(system: System, image: Path, size_bytes: int) -> None:
 
 
 @contextmanager
-def mounted(image: Path) -> Iterator[Path]:
+def mounted(image: Path, how: str = "rw") -> Iterator[Path]:
     """The files of an image, mounted beside it for as long as the `with` block runs."""
     at = image.with_suffix(".mounted")
     at.mkdir(exist_ok=True)
     try:
-        run(("mount", "-o", "loop", image, at))
+        run(("mount", "-o", f"loop,{how}", image, at))
         try:
             yield at
         finally:
