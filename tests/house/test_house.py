@@ -16,7 +16,7 @@ from runtime.faults import Fault
 from tests.house.stubs import make_stubs
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("ext", "runtime", "proto", "media", "mediaagent", "vsa", "ingot")
+ROOMS = ("ext", "runtime", "proto", "media", "mediaagent", "vsa", "commserve", "ingot")
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,1 @@
+"""REST: thin handlers, each with a permission."""

@@ -1,0 +1,54 @@
+"""The application: every route, every exception, one place."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from pydantic import BaseModel
+
+from commserve.api import hypervisors, machines, plans, problems, rules, users
+from commserve.api.call import Replayed
+from commserve.api.problems import Problem
+from commserve.services import Services
+
+PREFIX = "/api/v1"
+
+health = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    status: str
+
+
+@health.get("/health", response_model=Health)
+def show_health() -> Health:
+    """Answers as long as requests are answered; says nothing about what is protected. Needs no token."""
+    return Health(status="ok")
+
+
+OPEN = frozenset({"show_health", "log_in"})  # the routes that need no token; a test knows them by these names
+ROUTERS = (health, hypervisors.router, machines.router, rules.router, plans.router, users.router)
+
+
+def make_app(services: Services) -> FastAPI:
+    """The REST interface of one CommServe."""
+    app = FastAPI(
+        title="Ingot CommServe",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=1 << 20,
+        openapi_url=f"{PREFIX}/openapi.json",
+        responses={"4XX": {"model": Problem, "description": "Refused", "content": {problems.MEDIA_TYPE: {}}}},
+    )
+    app.state.services = services
+    problems.install(app)
+    app.add_exception_handler(Replayed, _replayed)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
+    return app
+
+
+def _replayed(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, Replayed):
+        raise TypeError(type(error))
+    return error.answer

@@ -1,0 +1,119 @@
+"""/hypervisors: vCenters, hosts, directories of images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+
+from commserve.access.roles import Permission
+from commserve.api.call import Call, posts, reads, writes
+from commserve.api.paging import Cursor, Limit, Page, page
+from commserve.api.shapes import Id, Input, Moment
+from commserve.faults import RequestInvalid
+from commserve.inventory.kinds import check_settings
+from commserve.plans.promise import Name
+from commserve.store.tables import agents, hypervisor_agents, hypervisors
+
+router = APIRouter(prefix="/hypervisors", tags=["hypervisors"])
+SCOPES = {"hypervisor": hypervisors.c.id}
+
+
+class HypervisorIn(Input):
+    name: Name
+    kind: str = Field(max_length=50, examples=["images"])
+    settings: dict[str, Any] = Field(examples=[{"directory": "/srv/images"}])
+    agents: list[Id] = Field(default=[], max_length=1000, description="the VSAs that reach it; none: any")
+    concurrency: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        default=4, description="backups at one time; 0: no limit"
+    )
+    discover_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 15
+
+
+class Hypervisor(BaseModel):
+    id: str
+    name: str
+    kind: str
+    settings: dict[str, Any]
+    agents: list[str]
+    concurrency: int
+    discover_minutes: int
+    created_at: Moment
+    discovered_at: Moment | None
+
+
+@router.get("", response_model=Page[Hypervisor])
+def list_hypervisors(
+    call: Annotated[Call, reads(Permission.HYPERVISORS_READ)],
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    name: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:
+    """Those that the caller may know of."""
+    wanted = sa.select(hypervisors).where(call.visible(SCOPES))
+    if name is not None:
+        wanted = wanted.where(hypervisors.c.name == name)
+    return call.answer(page(call.connection, wanted, hypervisors.c.id, limit, cursor, lambda row: _show(call, row)))
+
+
+@router.post("", status_code=201, response_model=Hypervisor)
+def add_hypervisor(body: HypervisorIn, call: Annotated[Call, posts(Permission.HYPERVISORS_WRITE)]) -> Response:
+    """Its machines are discovered as soon as an agent is there."""
+    call.authorize()
+    check_settings(body.kind, body.settings)
+    key = call.services.ids.new(call.now)
+    row = body.model_dump(exclude={"agents"})
+    call.connection.execute(sa.insert(hypervisors).values(id=key, created_at=call.now, **row))
+    _bind(call, key, body.agents)
+    return call.answer(_read(call, key), 201, location=f"/api/v1/hypervisors/{key}")
+
+
+@router.get("/{hypervisor_id}", response_model=Hypervisor)
+def show_hypervisor(hypervisor_id: Id, call: Annotated[Call, reads(Permission.HYPERVISORS_READ)]) -> Response:
+    return call.answer(_read(call, hypervisor_id))
+
+
+@router.put("/{hypervisor_id}", response_model=Hypervisor)
+def change_hypervisor(
+    hypervisor_id: Id, body: HypervisorIn, call: Annotated[Call, writes(Permission.HYPERVISORS_WRITE)]
+) -> Response:
+    """Its kind stays what it is."""
+    found = _read(call, hypervisor_id)
+    call.expect(found)
+    if found.kind != body.kind:
+        raise RequestInvalid(f"kind: is {found.kind!r} and stays so; add another hypervisor")
+    check_settings(body.kind, body.settings)
+    change = sa.update(hypervisors).where(hypervisors.c.id == hypervisor_id)
+    call.connection.execute(change.values(**body.model_dump(exclude={"agents", "kind"})))
+    _bind(call, hypervisor_id, body.agents)
+    return call.answer(_read(call, hypervisor_id))
+
+
+@router.delete("/{hypervisor_id}", status_code=204)
+def forget_hypervisor(hypervisor_id: Id, call: Annotated[Call, writes(Permission.HYPERVISORS_WRITE)]) -> Response:
+    """With its machines. Their recovery points stay."""
+    call.expect(_read(call, hypervisor_id))
+    call.connection.execute(sa.delete(hypervisors).where(hypervisors.c.id == hypervisor_id))
+    return call.answer(None, 204)
+
+
+def _read(call: Call, key: str) -> Hypervisor:
+    return _show(call, call.row(hypervisors, key, SCOPES, Permission.HYPERVISORS_READ))
+
+
+def _show(call: Call, row: dict[str, Any]) -> Hypervisor:
+    bound = sa.select(hypervisor_agents.c.agent_id).where(hypervisor_agents.c.hypervisor_id == row["id"])
+    agent_ids = sorted(call.connection.execute(bound).scalars())
+    return Hypervisor.model_validate({**row, "agents": agent_ids})
+
+
+def _bind(call: Call, key: str, agent_ids: list[str]) -> None:
+    vsas = sa.select(agents.c.id).where(agents.c.id.in_(agent_ids), agents.c.role == "vsa", agents.c.state != "revoked")
+    missing = set(agent_ids) - set(call.connection.execute(vsas).scalars())
+    if missing:
+        raise RequestInvalid(f"agents: {min(missing)!r} is no VSA of ours")
+    call.connection.execute(sa.delete(hypervisor_agents).where(hypervisor_agents.c.hypervisor_id == key))
+    for agent_id in sorted(set(agent_ids)):
+        call.connection.execute(sa.insert(hypervisor_agents).values(hypervisor_id=key, agent_id=agent_id))

@@ -1,0 +1,1 @@
+"""Recovery points as the pools have them: a cache, read back through MediaAgents, and what retention says of them."""

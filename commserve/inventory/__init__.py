@@ -1,0 +1,1 @@
+"""What exists: hypervisors, their machines, and the rules that give machines to plans."""

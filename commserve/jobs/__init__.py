@@ -1,0 +1,1 @@
+"""What somebody wants done, from the moment it is due until it ended."""

@@ -1,0 +1,17 @@
+"""The present as a `datetime` in UTC, from the clock that came in through the constructor."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from runtime.clock import Clock
+
+
+def present(clock: Clock) -> datetime:
+    """Now, aware, in UTC."""
+    return datetime.fromisoformat(clock.now()).astimezone(UTC)
+
+
+def text_of(moment: datetime) -> str:
+    """`2026-11-23T05:06:38.123456Z`, as everywhere."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

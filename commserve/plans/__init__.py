@@ -1,0 +1,1 @@
+"""What is promised: when, how long, where, how. Pure functions over plans; no I/O."""

@@ -1,0 +1,184 @@
+"""What all of REST has in common: permissions, problems, pages, tags, idempotency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from commserve.access.roles import Permission
+from commserve.api import app as application
+from commserve.api.call import Posts, Reads, Writes, _Needs
+from commserve.store.tables import answers
+from tests.commserve.office import Office, machine
+
+
+def dependencies(of: Dependant) -> Iterator[object]:
+    for dependency in of.dependencies:
+        yield dependency.call
+        yield from dependencies(dependency)
+
+
+def routes() -> list[APIRoute]:
+    return [route for router in application.ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+
+
+def test_nothing_is_served_but_these_routes(office: Office) -> None:
+    described = office.client.get("/api/v1/openapi.json").json()["paths"]
+    served = {(method.upper(), path) for path, methods in described.items() for method in methods}
+    assert served == {(method, f"/api/v1{route.path}") for route in routes() for method in route.methods}
+
+
+def test_every_route_has_a_permission_but_the_few_that_are_open() -> None:
+    without = {
+        route.name
+        for route in routes()
+        if not any(isinstance(found, _Needs) for found in dependencies(route.dependant))
+    }
+    assert len(routes()) > 20
+    assert without == application.OPEN
+
+
+def test_what_changes_something_needs_a_permission_to_change() -> None:
+    """A route that writes and asks only for a permission to read would open a hole; previews write nothing."""
+    for route in routes():
+        for found in dependencies(route.dependant):
+            if isinstance(found, Writes | Posts):
+                assert not found.permission.endswith(".read"), route.path
+            if isinstance(found, Reads):
+                assert found.permission.endswith(".read") or found.permission == Permission.SELF, route.path
+
+
+def test_without_a_token_there_is_a_problem_with_a_code(office: Office) -> None:
+    answer = office.client.get("/api/v1/machines")
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["www-authenticate"] == "Bearer"
+    body = answer.json()
+    assert (body["code"], body["status"], body["retry"]) == ("commserve.not_authenticated", 401, "never")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/nowhere", None, 404, "commserve.not_found"),
+        ("GET", "/plans/none", None, 404, "commserve.not_found"),
+        ("POST", "/plans", {"name": "x", "colour": "red"}, 422, "commserve.request_invalid"),
+        ("POST", "/plans", {"name": "x", "schedule": {"cron": "* *"}}, 422, "commserve.request_invalid"),
+        ("POST", "/plans", {"name": "x", "retention": {"daily": 0}}, 422, "commserve.request_invalid"),
+        ("POST", "/plans", {"name": "x", "pool_id": "none"}, 422, "commserve.request_invalid"),
+        ("POST", "/hypervisors", {"name": "x", "kind": "vax", "settings": {}}, 422, "commserve.request_invalid"),
+        ("POST", "/hypervisors", {"name": "x", "kind": "images", "settings": {}}, 422, "commserve.request_invalid"),
+        ("GET", "/machines?cursor=%25", None, 422, "commserve.request_invalid"),
+        ("GET", "/machines?limit=0", None, 422, "commserve.request_invalid"),
+        ("DELETE", "/machines", None, 405, "commserve.request_invalid"),
+    ],
+)
+def test_a_wrong_request_says_what_is_wrong(
+    office: Office, method: str, path: str, body: object, status: int, code: str
+) -> None:
+    answer = office.ask(method, path, body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_problem_does_not_repeat_what_was_sent(office: Office) -> None:
+    answer = office.ask("POST", "/users", {"name": "ann", "password": "hunter2"})
+    assert answer.status_code == 422
+    assert "hunter2" not in answer.text
+
+
+def test_a_fault_of_the_program_is_a_problem_without_its_insides(office: Office) -> None:
+    office.store.engine.dispose()
+    with office.store.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE rules RENAME TO elsewhere")
+    answer = office.ask("GET", "/rules")
+    assert (answer.status_code, answer.json()["code"]) == (500, "commserve.unexpected")
+    assert "elsewhere" not in answer.text
+
+
+def test_a_name_twice_is_refused_and_says_so(office: Office) -> None:
+    office.plan("gold")
+    answer = office.ask("POST", "/plans", {"name": "gold"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "commserve.name_taken")
+
+
+def test_what_is_in_use_stays(office: Office) -> None:
+    plan = office.plan()
+    office.rule("all", plan)
+    answer = office.ask("DELETE", f"/plans/{plan}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "commserve.in_use")
+
+
+def test_pages_show_everything_once_also_when_something_comes_between(office: Office) -> None:
+    lab = office.hypervisor()
+    office.discover(lab, *(machine(f"m{n:03}") for n in range(0, 100, 2)))
+    seen, cursor = [], ""
+    while True:
+        page = office.get(f"/machines?limit=7{cursor and '&cursor=' + cursor}")
+        seen += [found["name"] for found in page["items"]]
+        office.discover(lab, *(machine(f"m{n:03}") for n in [1, *range(0, 100, 2)]))  # sorts before the cursor
+        if page["next"] is None:
+            break
+        cursor = page["next"]
+    assert seen == [f"m{n:03}" for n in range(0, 100, 2)]
+
+
+def test_what_did_not_change_is_not_sent_again(office: Office) -> None:
+    plan = office.plan()
+    for path in (f"/plans/{plan}", "/plans"):
+        first = office.ask("GET", path)
+        again = office.ask("GET", path, If_None_Match=first.headers["etag"])
+        assert (again.status_code, again.content) == (304, b"")
+    office.plan("other")
+    assert office.ask("GET", "/plans", If_None_Match=first.headers["etag"]).status_code == 200
+
+
+def test_who_changes_what_somebody_else_changed_hears_of_it(office: Office) -> None:
+    plan = office.plan()
+    tag = office.ask("GET", f"/plans/{plan}").headers["etag"]
+    assert office.ask("PUT", f"/plans/{plan}", {"name": "mine"}, If_Match=tag).status_code == 200
+    late = office.ask("PUT", f"/plans/{plan}", {"name": "late"}, If_Match=tag)
+    assert (late.status_code, late.json()["code"]) == (412, "commserve.changed")
+    assert office.ask("DELETE", f"/plans/{plan}", If_Match=tag).status_code == 412
+    assert office.get(f"/plans/{plan}")["name"] == "mine"
+
+
+def test_a_post_with_a_key_is_done_once_and_answered_the_same(office: Office) -> None:
+    first = office.ask("POST", "/plans", {"name": "gold"}, Idempotency_Key="k")
+    again = office.ask("POST", "/plans", {"name": "gold"}, Idempotency_Key="k")
+    assert first.status_code == again.status_code == 201
+    assert first.content == again.content
+    assert first.headers["location"] == again.headers["location"]
+    assert len(office.all_pages("/plans")) == 1
+
+
+def test_a_key_with_another_request_is_refused_and_one_of_somebody_else_is_another_key(office: Office) -> None:
+    office.post("/plans", {"name": "gold"}, Idempotency_Key="k")
+    other = office.ask("POST", "/plans", {"name": "silver"}, Idempotency_Key="k")
+    assert (other.status_code, other.json()["code"]) == (422, "commserve.key_reused")
+    ann = office.person("ann", "administrator")
+    office.post("/plans", {"name": "silver"}, ann, Idempotency_Key="k")
+
+
+def test_a_post_that_failed_may_come_again_with_its_key(office: Office) -> None:
+    office.plan("gold")
+    assert office.ask("POST", "/plans", {"name": "gold"}, Idempotency_Key="k").status_code == 409
+    office.ask("DELETE", f"/plans/{office.get('/plans')['items'][0]['id']}")
+    office.post("/plans", {"name": "gold"}, Idempotency_Key="k")
+
+
+def test_an_answer_with_a_secret_is_not_kept(office: Office) -> None:
+    made = office.post("/tokens", {"name": "t"}, Idempotency_Key="k")
+    again = office.ask("POST", "/tokens", {"name": "t"}, Idempotency_Key="k")
+    assert (again.status_code, again.json()["code"]) == (409, "commserve.answer_not_kept")
+    with office.store.reading() as connection:
+        assert made["token"] not in str(connection.execute(sa.select(answers)).all())
+
+
+def test_the_interface_describes_itself(office: Office) -> None:
+    described = office.client.get("/api/v1/openapi.json").json()
+    assert described["openapi"].startswith("3.")
+    assert "/api/v1/plans/{plan_id}" in described["paths"]
