@@ -21,9 +21,10 @@ from typing import Any, TypeVar
 
 from ingot import embedded
 from ingot.demo_disk import change_disk, differing_extents, make_disk, same_bytes
-from ingot.embedded import Images, Progress, Repo
+from ingot.embedded import Progress, Repo
 from ingot.faults import DemoFailed, UsageWrong
 from ingot.quantities import rate_text, ratio_text, seconds_text, size_text, table
+from ingot.sources import Images
 from ingot.verification import verify_everything
 from media.extents import total
 from media.key_slots import KeyFile

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from media.backup import Backup, Report, Source
+from ingot.sources import Images, description, open_sources
+from media.backup import Backup, Report
 from media.container_reader import ContainerReader
-from media.extents import Extent
 from media.faults import DamageFault, ParentDamaged, ParentUnfit
 from media.key_slots import Secret
 from media.known_chunks import KnownChunks, MemoryKnownChunks
@@ -34,8 +34,6 @@ from mediaagent.ddb.history import Remembering, is_same
 from mediaagent.ddb.opening import Limits, discard
 from runtime.clock import Clock, SystemClock
 from runtime.tasks import worker_count
-from vsa.disks.changed_extents import ChangedExtents
-from vsa.disks.image import ImageDisk
 from vsa.disks.target import open_target
 
 MISSES_MAX_CHUNKS = 200_000  # 60 MB: what a backup without an index remembers of what it stored itself
@@ -157,15 +155,6 @@ def forget_containers(repo: Repo, directory: Path | None, cids: set[int]) -> Non
         repo.notes.append(f"the index still knows damaged containers; `ingot rebuild` after removing them: {fault}")
 
 
-@dataclass(frozen=True)
-class Images:
-    """What to back up: the images are disks 0 .. n of one machine."""
-
-    machine: str
-    paths: list[Path]
-    changed: dict[int, ChangedExtents]  # by disk number; empty: read everything
-
-
 def back_up(
     repo: Repo, images: Images, parent: str, level: int, index: Path | None, progress: Progress, workers: int = 0
 ) -> Report:
@@ -174,22 +163,19 @@ def back_up(
     Raises what `media.backup.Backup.run` does, and the faults of the images.
     """
     with ExitStack() as stack:
-        disks = [stack.enter_context(ImageDisk(path)) for path in images.paths]
-        known = stack.enter_context(index_of(repo, index, progress))
         chosen = _parent(repo, images.machine, parent)
-        changes = _changes(images, disks, chosen)
-        sources = [Source(str(number), disk, changes.get(number)) for number, disk in enumerate(disks)]
-        description = {"source": "images", "disks": [{"path": str(path.absolute())} for path in images.paths]}
+        sources = open_sources(stack, images, repo.pool, chosen, repo.clock, repo.notes)
+        known = stack.enter_context(index_of(repo, index, progress))
         machine = Machine(images.machine, images.machine)
         names = [DiskName(source.key, source.disk.size) for source in sources]
 
         def run(parent_point: Commit | None) -> Report:
-            progress.begin("backup", sum(disk.size for disk in disks))
+            progress.begin("backup", sum(source.disk.size for source in sources))
             log = LocalLog.begin(
                 repo.pool, known, repo.containers, repo.clock, Process.this(), machine, names, parent_point
             )
             backup = Backup(log, sources, repo.clock, level, workers or worker_count(), progress.advance)
-            return backup.run(description)
+            return backup.run(description(images))
 
         try:
             return run(chosen)
@@ -225,22 +211,6 @@ def is_suspect(repo: Repo, commit: Commit) -> bool:
         return True
     verdicts = [mark.kind for mark in marks if mark.kind in (MarkKind.SUSPECT, MarkKind.VERIFIED)]
     return verdicts[-1:] == [MarkKind.SUSPECT]
-
-
-def _changes(images: Images, disks: list[ImageDisk], parent: Commit | None) -> dict[int, list[Extent]]:
-    """The changed extents by disk, after checking that they count from the parent and fit the images."""
-    for number, changed in images.changed.items():
-        found = "there is none" if parent is None else f"the parent is {parent.id}"
-        if parent is None or changed.since.zfill(len(parent.id)).lower() != parent.id:
-            raise ParentUnfit(f"--changed-extents: disk {number} counts from {changed.since}, but {found}")
-        if number >= len(disks):
-            raise ParentUnfit(f"--changed-extents: expected disks below {len(disks)}, found disk {number}")
-        if changed.size != disks[number].size:
-            raise ParentUnfit(
-                f"--changed-extents: disk {number}: expected the {disks[number].size} bytes of {images.paths[number]}, "
-                f"found {changed.size}"
-            )
-    return {number: changed.extents for number, changed in images.changed.items()}
 
 
 def restore(repo: Repo, disk: DiskTree, to: Path, progress: Progress, *, overwrite: bool, workers: int = 0) -> Outcome:

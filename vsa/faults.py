@@ -120,3 +120,65 @@ class HypervisorUnknown(UsageFault):
     """A kind of hypervisor, or its settings, that this build does not know."""
 
     code = "vsa.hypervisor_unknown"
+
+
+class ImageFormatUnclear(SourceFault, UsageFault):
+    """The image's first bytes say one format and its name does not; a guest may have written them. Say which."""
+
+    code = "vsa.image_format_unclear"
+
+
+class ImageMalformed(SourceFault):
+    """The image is not what its format demands: damaged, cut off, or of another format than its name says."""
+
+    code = "vsa.image_malformed"
+
+
+class ImageUnsupported(SourceFault):
+    """The image is whole, but of a kind that is not read here: encrypted, a delta of a snapshot, split in files."""
+
+    code = "vsa.image_unsupported"
+
+
+class ImageLocked(SourceFault):
+    """Somebody, most likely a running machine, has the image open for writing."""
+
+    code = "vsa.image_locked"
+    retry = Retry.LATER
+
+
+class BackingMissing(SourceFault):
+    """The image builds on another file, and that one is not there."""
+
+    code = "vsa.backing_missing"
+
+
+class BackingRefused(SourceFault, UsageFault):
+    """The image names a file to build on that it has no business with; whoever made the image may want to read it."""
+
+    code = "vsa.backing_refused"
+
+
+class SnapshotMissing(SourceFault, UsageFault):
+    """The image has no internal snapshot of this name."""
+
+    code = "vsa.snapshot_missing"
+
+
+class QemuMissing(SourceFault):
+    """qemu-nbd or qemu-img is needed for this image format, and is not installed."""
+
+    code = "vsa.qemu_missing"
+    retry = Retry.ELSEWHERE
+
+
+class QemuFailed(SourceFault):
+    """qemu-nbd or qemu-img ended with an error that has no name here."""
+
+    code = "vsa.qemu_failed"
+
+
+class CheckpointReused(SourceFault, UsageFault):
+    """A checkpoint has the name of the one before it, so nobody can tell from which moment its bitmap counts."""
+
+    code = "vsa.checkpoint_reused"

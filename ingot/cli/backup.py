@@ -14,13 +14,19 @@ from ingot.quantities import count_text, rate_text, ratio_text, seconds_text, sh
 if TYPE_CHECKING:
     from media.recovery_point import RecoveryPoint
     from vsa.disks.changed_extents import ChangedExtents
+    from vsa.disks.opening import Choice
+    from vsa.nbd.url import NbdUrl
 
 
 def backup(
     context: typer.Context,
     images: Annotated[
-        list[Path],
-        typer.Argument(metavar="IMAGE...", help="Raw disk images or block devices: disks 0, 1, ... of one machine."),
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Disk images (raw, qcow2, VMDK, VHD, VHDX, VDI), block devices or URLs of NBD exports: "
+            "disks 0, 1, ... of one machine.",
+        ),
     ],
     repository: options.Repository,
     machine: Annotated[
@@ -40,6 +46,24 @@ def backup(
             help="JSON that names what changed since the parent; only that is read. Described in docs/cli.md.",
         ),
     ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="raw, qcow2, vmdk, vhd, vhdx or vdi. Without it: as the name ends."),
+    ] = None,
+    snapshot: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The internal snapshot of a qcow2 image, not what it is now.")
+    ] = None,
+    backing_dir: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="A directory besides its own from which a qcow2 image may build on files."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The dirty bitmap that was made at the moment that the NBD export shows; the next backup asks for it.",
+        ),
+    ] = None,
     level: Annotated[int, typer.Option(min=1, max=19, metavar="N", help="Level of zstd compression, 1 to 19.")] = 1,
     index: options.Index = None,
     passphrase_file: options.PassphraseFile = None,
@@ -56,29 +80,62 @@ def backup(
         ingot backup web1.raw --repository /backup/vms
 
         ingot backup /dev/vg/db1-root /dev/vg/db1-data --machine db1 --repository /backup/vms
+
+        ingot backup web2.qcow2 --snapshot before-upgrade --repository /backup/vms
+
+        ingot backup nbd+unix:///vda?socket=/run/web3.sock --machine web3 --checkpoint c7 --repository /backup/vms
     """
     from ingot.cli.secret import open_named
-    from ingot.embedded import Images, back_up
+    from ingot.embedded import back_up
+    from ingot.sources import Images
 
     screen = screen_of(context, json)
-    name = _machine(machine, images)
+    places = _places(images, checkpoint)
+    name = _machine(machine, places[0])
+    choice = _choice(format, snapshot, backing_dir or [])
     changed = _changed(changed_extents)
     repo = open_named(repository, passphrase_file, key_file, screen)
     started = repo.clock.monotonic_seconds()
     with screen.progress() as progress:
-        report = back_up(repo, Images(name, images, changed), parent, level, index, progress)
+        report = back_up(repo, Images(name, places, changed, choice, checkpoint), parent, level, index, progress)
     seconds = repo.clock.monotonic_seconds() - started
     document = {**backup_document(report.point), "seconds": seconds, "phases": report.phases}
     return screen.result(document, backup_lines(report.point, seconds, repo.pool.repository.url))
 
 
-def _machine(machine: str | None, images: list[Path]) -> str:
+def _places(images: list[str], checkpoint: str | None) -> list[Path | NbdUrl]:
+    from ingot.faults import UsageWrong
+    from vsa.nbd.url import is_nbd_url, parse_nbd_url
+
+    places = [parse_nbd_url(image) if is_nbd_url(image) else Path(image) for image in images]
+    if checkpoint is not None and not (checkpoint and any(is_nbd_url(image) for image in images)):
+        raise UsageWrong("--checkpoint: expected the name of a dirty bitmap, and an NBD export that has it")
+    return places
+
+
+def _machine(machine: str | None, first: Path | NbdUrl) -> str:
     from ingot.faults import UsageWrong
 
-    name = images[0].absolute().stem if machine is None else machine
+    if machine is None and not isinstance(first, Path):
+        raise UsageWrong(f"--machine: expected whose disk {first} is, found nothing; many exports have the same name")
+    name = first.absolute().stem if machine is None and isinstance(first, Path) else machine or ""
     if not name.strip() or not name.isprintable():
         raise UsageWrong(f"--machine: expected a name of printable characters, found {name!r}")
     return name
+
+
+def _choice(format: str | None, snapshot: str | None, backing_dirs: list[Path]) -> Choice:
+    from ingot.faults import UsageWrong
+    from vsa.disks.formats import Format
+    from vsa.disks.opening import Choice
+
+    try:
+        chosen = None if format is None else Format(format)
+    except ValueError:
+        raise UsageWrong(
+            f"--format: expected one of {', '.join(one.value for one in Format)}, found {format!r}"
+        ) from None
+    return Choice(chosen, snapshot, tuple(backing_dirs))
 
 
 def _changed(path: Path | None) -> dict[int, ChangedExtents]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ingot.embedded import Images, Repo, back_up
+from ingot.embedded import Repo, back_up
+from ingot.sources import Images
 from media.backup import Backup, Source
 from media.container_reader import ContainerReader
 from media.extents import Extent

@@ -9,7 +9,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import NamedTuple
 
-from ingot.embedded import Images, back_up
+from ingot.embedded import back_up
+from ingot.sources import Images
 from media.faults import RepositoryExists
 from media.pool import Parameters, create_pool
 from media.repository.local import LocalRepository

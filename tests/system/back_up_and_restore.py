@@ -9,7 +9,8 @@ import resource
 import sys
 from pathlib import Path
 
-from ingot.embedded import Images, Repo, back_up, open_repo, restore
+from ingot.embedded import Repo, back_up, open_repo, restore
+from ingot.sources import Images
 from media.container_reader import ContainerReader
 from media.key_slots import KeyFile
 from media.pool import Parameters, create_pool
