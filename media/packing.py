@@ -6,13 +6,13 @@ repository slows the workers down and nothing grows.
 
 from __future__ import annotations
 
+import mmap
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
-import numpy as np
 import zstandard
 
 from media.container import ENTRY_BYTES, ContainerWriter, Footer, Kind
@@ -53,7 +53,7 @@ class Uploads:
         with self._lock:
             if self._unmade:
                 self._unmade -= 1
-                return memoryview(np.empty(self._size, np.uint8)).cast("B")  # untouched memory costs nothing
+                return memoryview(mmap.mmap(-1, self._size))  # untouched memory costs nothing; begins at a page
         return self._free.get()
 
     def ship(self, writer: ContainerWriter) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
+import mmap
 import os
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +18,9 @@ from media.repository import Buffer
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
+_PAGE_BYTES = mmap.PAGESIZE
+_DIRECT_BYTES = 1 << 20
+_NOT_DIRECTLY = {errno.EINVAL, errno.EOPNOTSUPP}
 
 
 class Posix(Protocol):
@@ -54,6 +59,8 @@ class RealPosix:
 
     def write(self, fd: int, body: Buffer) -> None:
         left = memoryview(body).cast("B")
+        if len(left) >= _DIRECT_BYTES:
+            left = left[_write_directly(fd, left[: len(left) // _PAGE_BYTES * _PAGE_BYTES]) :]
         while left:
             left = left[os.write(fd, left) :]
 
@@ -84,3 +91,24 @@ class RealPosix:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _write_directly(fd: int, pages: memoryview) -> int:
+    """Write whole pages past the page cache; how many bytes of them were. The rest is for who asked.
+
+    What is durable anyway need not be copied into memory that others use better: that copy was a tenth of the CPU
+    seconds of a first backup. Not every file system can (EINVAL, also for memory that does not begin at a page), and
+    one that cannot is written as ever.
+    """
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    written = 0
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT)
+        while written < len(pages):
+            written += os.write(fd, pages[written:])
+    except OSError as error:
+        if error.errno not in _NOT_DIRECTLY:
+            raise
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+    return written
