@@ -31,8 +31,9 @@ def is_installed() -> bool:
 class RadosGateway:
     """Started when made; `stop` ends it, and so does the end of this process."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, device_bytes: int = 2 << 30) -> None:
         self._directory = directory
+        self._device_bytes = device_bytes
         self._processes: list[subprocess.Popen[bytes]] = []
         self._monitor_port, self.http_port, self.https_port = free_ports(3)
         self.ca, self._server_pem = write_certificate(directory)
@@ -121,7 +122,7 @@ mon data = {here}/monitor
 [osd]
 osd data = {here}/osd
 osd objectstore = memstore
-memstore device bytes = 2147483648
+memstore device bytes = {self._device_bytes}
 [client.gateway]
 rgw data = {here}/run
 rgw enable apis = s3
