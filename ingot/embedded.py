@@ -5,6 +5,7 @@ Nothing is printed here: what a person should know besides the result is collect
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Protocol
 from ingot.sources import Images, description, open_sources
 from media.backup import Backup, Report
 from media.container_reader import ContainerReader
+from media.extents import Extent
 from media.faults import DamageFault, ParentDamaged, ParentUnfit
 from media.key_slots import Secret
 from media.known_chunks import KnownChunks, MemoryKnownChunks
@@ -34,7 +36,8 @@ from mediaagent.ddb.history import Remembering, is_same
 from mediaagent.ddb.opening import Limits, discard
 from runtime.clock import Clock, SystemClock
 from runtime.tasks import worker_count
-from vsa.disks.target import open_target
+from vsa.disks.continued import ContinuedFile
+from vsa.disks.target import Target, is_device, open_target
 
 MISSES_MAX_CHUNKS = 200_000  # 60 MB: what a backup without an index remembers of what it stored itself
 
@@ -216,12 +219,33 @@ def is_suspect(repo: Repo, commit: Commit) -> bool:
 def restore(repo: Repo, disk: DiskTree, to: Path, progress: Progress, *, overwrite: bool, workers: int = 0) -> Outcome:
     """Write one disk of a recovery point to a file or block device; what was lost is in the outcome.
 
-    Raises Target faults.
+    A file goes on from what an interrupted run of the same restore left beside it. Raises Target faults.
     """
-    with open_target(to, disk.size, overwrite=overwrite) as target:
-        progress.begin("restore", disk.size)
-        outcome = DiskRestore(
-            repo.pool, repo.containers, disk, target, workers or worker_count(), progress.advance
-        ).run()
-        target.finish()
+    if is_device(to):
+        with open_target(to, disk.size, overwrite=overwrite) as device:
+            return _restore(repo, disk, device, [], progress, workers)
+    file = ContinuedFile(to, disk.size, _identity(repo, disk), overwrite=overwrite)
+    repo.notes += [f"left by an interrupted restore of something else: {other}" for other in file.others()]
+    try:
+        with file:
+            return _restore(repo, disk, file, file.done, progress, workers)
+    finally:
+        if file.kept is not None:
+            repo.notes.append(f"what was restored is kept: the same restore goes on from it, or remove {file.kept}")
+
+
+def _restore(
+    repo: Repo, disk: DiskTree, target: Target, done: list[Extent], progress: Progress, workers: int
+) -> Outcome:
+    progress.begin("restore", disk.size)
+    advance, workers = progress.advance, workers or worker_count()
+    outcome = DiskRestore(repo.pool, repo.containers, disk, target, workers, advance, done=done).run()
+    target.finish()
     return outcome
+
+
+def _identity(repo: Repo, disk: DiskTree) -> str:
+    """Names the bytes of a disk: a root page's fingerprint covers all that is below it."""
+    root = b"" if disk.root.ref is None else disk.root.ref.fingerprint
+    named = repo.pool.id.bytes + disk.disk.to_bytes(4, "little") + disk.size.to_bytes(8, "little") + root
+    return hashlib.sha256(named).hexdigest()[:16]

@@ -8,7 +8,7 @@ while this one is fetched. What is lost is reported, and the rest restored.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -59,6 +59,7 @@ class Outcome:
     """What a restore did; `lost` is in order of offset."""
 
     bytes_written: int = 0
+    kept_bytes: int = 0  # written by an earlier run, which this one continued
     hole_bytes: int = 0
     lost: list[Lost] = field(default_factory=list)
 
@@ -80,13 +81,16 @@ class DiskRestore:
         workers: int,
         advance: Callable[[int], None],
         window_bytes: int = WINDOW_BYTES,
+        done: Sequence[Extent] = (),
     ) -> None:
+        """`done`, normal, is what the target holds already: written by an earlier run of the same restore."""
         self._pool = pool
         self._containers = containers
         self._disk = disk
         self._target = target
         self._workers = workers
         self._advance = advance
+        self._done = list(done)
         self._segment_bytes = pool.parameters.segment_bytes
         self._window_segments = max(1, window_bytes // self._segment_bytes)
         self._tree = TreeReader(containers, pool.keys.page)
@@ -112,6 +116,7 @@ class DiskRestore:
             chunks = self._chunks(segments)
             end = min((segments[-1][0] + 1) * self._segment_bytes, self._disk.size)
             self._holes(chunks, position, end)
+            chunks = self._undone(chunks)
             position = end
             if not self._fetching.put(chunks.by_container()):
                 return
@@ -150,6 +155,14 @@ class DiskRestore:
 
         in_parallel(min(_PAGES_IN_FLIGHT, len(segments)), segments, read)
         return Chunks.joined([Chunks.of(leaves[s], s * self._segment_bytes) for s, _ in segments if s in leaves])
+
+    def _undone(self, chunks: Chunks) -> Chunks:
+        """Those that the run which this one continues did not write."""
+        rest = chunks.outside(self._done)
+        kept = int(chunks.lengths.sum(dtype=np.int64) - rest.lengths.sum(dtype=np.int64))
+        self._outcome.kept_bytes += kept
+        self._advance(kept)
+        return rest
 
     def _holes(self, chunks: Chunks, position: int, end: int) -> None:
         """Leave holes where nothing covers [position, end). What was lost with its page covers too: it is no hole."""

@@ -74,6 +74,16 @@ class Chunks:
             for offset, length in zip(self.offsets[first:last].tolist(), self.lengths[first:last].tolist(), strict=True)
         ]
 
+    def outside(self, done: list[Extent]) -> Chunks:
+        """Those that do not lie in one of `done`, which are normal."""
+        if not done:
+            return self
+        starts = np.array([extent.offset for extent in done], np.uint64)
+        ends = np.array([extent.end for extent in done], np.uint64)
+        at = np.searchsorted(starts, self.offsets, side="right")
+        inside = (at > 0) & (self.offsets + self.lengths <= ends[at - 1])
+        return self.rows(np.flatnonzero(~inside))
+
     def by_container(self) -> list[Chunks]:
         """Grouped by container, the groups in order of the first offset that needs them."""
         order = np.argsort(self.cids, kind="stable")

@@ -41,8 +41,8 @@ def restore(
 ) -> int:
     """Write the disks of a recovery point to files or a block device.
 
-    A file gets its name when all of it is there. What is lost in the repository reads as zero, is named, and the exit
-    code is 3. No index is needed.
+    A file gets its name when all of it is there; after an interruption the same command goes on with it. What is lost
+    in the repository reads as zero, is named, and the exit code is 3. No index is needed.
 
     Examples:
 
@@ -64,12 +64,14 @@ def restore(
     seconds = repo.clock.monotonic_seconds() - started
     lost = {d.disk: outcome.lost for d, outcome in outcomes if outcome.lost}
     written = sum(outcome.bytes_written for _, outcome in outcomes)
+    kept = sum(outcome.kept_bytes for _, outcome in outcomes)
     holes = sum(outcome.hole_bytes for _, outcome in outcomes)
     document = {
         "recovery_point": found.id,
         "machine": found.machine.name,
         "disks": [{"disk": d.disk, "size": d.size, "path": str(path.absolute())} for d, path in targets],
         "bytes_written": written,
+        "bytes_kept": kept,
         "hole_bytes": holes,
         "seconds": seconds,
         "lost_extents": loss_documents(lost),
@@ -80,6 +82,8 @@ def restore(
         f"  disk     {size_text(size)}{f', {size_text(holes)} of it empty' if holes else ''}",
         f"  written  {size_text(written)} in {seconds_text(seconds)}, {rate_text(written, seconds)}",
     ]
+    if kept:
+        lines.append(f"  kept     {size_text(kept)} of an interrupted run")
     if lost:
         lost_bytes = sum(extent.length for _, outcome in outcomes for extent in outcome.lost_extents)
         lines += [*loss_lines(lost), f"  LOST     {size_text(lost_bytes)}; it reads as zero"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import signal
 import subprocess
 import sys
@@ -45,14 +46,25 @@ def test_an_interrupted_backup_is_quiet_and_shows_nothing(
     made.good("verify", "--all")
 
 
-def test_an_interrupted_restore_leaves_no_file(made: FrontDoor, monkeypatch: pytest.MonkeyPatch) -> None:
-    made.good("backup", made.image(size=100 << 20))
+def test_an_interrupted_restore_shows_no_file_and_the_same_command_goes_on(
+    made: FrontDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = made.image(size=100 << 20)
+    made.good("backup", image)
     Path("to").mkdir()
-    monkeypatch.setenv("SEND", str(int(signal.SIGINT)))
-    said = finish(start(made.directory, ["restore", "1", "--to", "to/x", "--json"], program=("-c", INTERRUPTED)))
-    assert said.code == 130
-    assert said.json["error"]["code"] == "ingot.interrupted"
-    assert list(Path("to").iterdir()) == []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        monkeypatch.setenv("SEND", str(int(number)))
+        said = finish(start(made.directory, ["restore", "1", "--to", "to/x", "--json"], program=("-c", INTERRUPTED)))
+        assert not Path("to/x").exists()
+        if number == signal.SIGKILL:
+            assert said.code == -number
+            continue
+        assert said.code == 130
+        assert said.json["error"]["code"] == "ingot.interrupted"
+        assert bool(said.json["notes"]) == any(Path("to").iterdir())
+    made.good("restore", "1", "--to", "to/x")
+    assert filecmp.cmp("to/x", image, shallow=False)
+    assert [path.name for path in Path("to").iterdir()] == ["x"]
 
 
 def test_a_closed_pipe_is_no_reason_to_complain(made: FrontDoor) -> None:

@@ -36,16 +36,20 @@ class FileTarget:
             raise TargetExists(f"{path}: expected a file or nothing, found a directory")
         self._path = path
         self._overwrite = overwrite
-        self._partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         try:
-            self._fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._create(size)
         except OSError as error:
-            raise TargetUnwritable(f"{path}: cannot be created: {error.strerror}") from error
+            raise TargetUnwritable(f"{path}: cannot be created with {size} bytes: {error.strerror}") from error
+
+    def _create(self, size: int) -> None:
+        """Set the partial file and its descriptor."""
+        self._partial = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.partial")
+        self._fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(self._fd, size)
-        except OSError as error:
+        except BaseException:
             self.__exit__(None, None, None)
-            raise TargetUnwritable(f"{path}: cannot be created with {size} bytes: {error.strerror}") from error
+            raise
 
     def write(self, offset: int, data: memoryview) -> None:
         _write(self._fd, self._path, offset, data)
@@ -144,9 +148,14 @@ class DeviceTarget:
 Target = FileTarget | DeviceTarget
 
 
+def is_device(path: Path) -> bool:
+    """Whether `path` names a block device."""
+    return path.exists() and stat.S_ISBLK(path.stat().st_mode)
+
+
 def open_target(path: Path, size: int, *, overwrite: bool) -> Target:
     """The target that `path` names: a block device where one is, else a file. Raises TargetExists, TargetUnwritable."""
-    kind = DeviceTarget if path.exists() and stat.S_ISBLK(path.stat().st_mode) else FileTarget
+    kind = DeviceTarget if is_device(path) else FileTarget
     return kind(path, size, overwrite=overwrite)
 
 
