@@ -41,6 +41,12 @@ class NbdFault(SourceFault):
     """Something about an NBD server, or about the connection to it."""
 
 
+class NbdAddressUnusable(UsageFault):
+    """A server cannot listen where it was asked to."""
+
+    code = "vsa.nbd_address_unusable"
+
+
 class NbdMalformed(NbdFault):
     """The other side of an NBD connection sent what the protocol does not allow."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ingot.cli import backup, demo, doctor, init, key, list, rebuild, restore, show, verify
+from ingot.cli import backup, demo, doctor, init, key, list, mount, rebuild, restore, show, verify
 from runtime.version import VERSION
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command("backup")(backup.backup)
 app.command("list")(list.list_)
 app.command("show")(show.show)
 app.command("restore")(restore.restore)
+app.command("mount")(mount.mount)
 app.command("verify")(verify.verify)
 app.command("rebuild")(rebuild.rebuild)
 app.add_typer(key.keys, name="key")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ingot.cli import options
+from ingot.cli.disks import DiskOption, chosen_disks
 from ingot.cli.exits import Exit
 from ingot.cli.loss import loss_documents, loss_lines
 from ingot.cli.screen import screen_of
@@ -31,7 +32,7 @@ def restore(
             help="The image to write, or a block device. For several disks a directory: disk-0.raw, disk-1.raw, ...",
         ),
     ],
-    disk: Annotated[int | None, typer.Option(metavar="N", min=0, help="Only disk N.")] = None,
+    disk: DiskOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is at PATH. A block device needs it.")
     ] = False,
@@ -92,13 +93,9 @@ def restore(
 
 def _targets(point: RecoveryPoint, number: int | None, to: Path, *, overwrite: bool) -> list[tuple[DiskTree, Path]]:
     """Which disk goes where; makes the directory for several. Raises DiskMissing, TargetExists, TargetUnwritable."""
-    from ingot.faults import DiskMissing
     from media.faults import TargetExists, TargetUnwritable
 
-    disks = [disk for disk in point.disks if number is None or disk.disk == number]
-    if not disks:
-        there = ", ".join(str(disk.disk) for disk in point.disks)
-        raise DiskMissing(f"{point.id}: expected one of its disks {there}, found --disk {number}")
+    disks = chosen_disks(point, number)
     if number is not None or len(disks) == 1:
         return [(disks[0], to)]
     if os.path.lexists(to) and not (overwrite and to.is_dir()):

@@ -33,6 +33,10 @@ class Screen:
         if text not in self.notes:
             self.notes.append(text)
 
+    def tell(self, text: str) -> None:
+        """Say something now, while a command runs that ends when somebody ends it."""
+        print(f"ingot: {text}", file=sys.stderr, flush=True)
+
     def progress(self) -> AbstractContextManager[Progress]:
         """Bars on a terminal; nothing anywhere else."""
         from ingot.cli.progress import bars_on, silent
