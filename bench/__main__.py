@@ -39,6 +39,7 @@ def sections(names: list[str], runs: int, quick: bool) -> list[Section]:
             ("bench.index", "--keys", "3000000"),
             ("bench.rebuild", "--gigabytes", "10"),
             ("bench.incrementals", first, "--days", "10"),
+            ("bench.mount", "--runs", "1"),
         ]
     return [
         ("bench.kernels", first),
@@ -46,6 +47,7 @@ def sections(names: list[str], runs: int, quick: bool) -> list[Section]:
         ("bench.index",),
         ("bench.rebuild",),
         ("bench.incrementals", first),
+        ("bench.mount",),
     ]
 
 

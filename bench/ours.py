@@ -57,6 +57,10 @@ class Ingot:
         point = self.point(repo, name)
         return measure((self.program, "restore", point, "--to", to / "disk.raw", *self._place(repo)))
 
+    def mount_command(self, repo: Path, socket: Path) -> list[str | Path]:
+        """What serves the newest recovery point at `socket`."""
+        return [self.program, "mount", "latest", "--json", "--socket", socket, *self._place(repo)]
+
     def rebuild(self, repo: Path) -> Usage:
         """Drop the index and make it again from the repository."""
         return measure((self.program, "rebuild", "--index", _beside(repo) / "index", *self._place(repo)))
