@@ -15,6 +15,7 @@ from media.extents import Extent, normal, within
 from media.faults import ContainerMissing, ObjectMissing, ObjectUnreadable, RepositoryUnreachable
 from media.fetching import Fetched, Fetching
 from media.reader import DiskRestore
+from media.rebuild import catch_up
 from media.repository import Repository
 from media.restore_plan import Chunks, Run, Wanted, runs
 from runtime.tasks import in_parallel
@@ -201,6 +202,46 @@ def test_leaf_pages_of_a_window_are_asked_for_together() -> None:
     bench.behind(pages)
     bench.assert_restores(tree, image)
     assert pages.deepest == 32
+
+
+def test_leaves_of_the_parent_are_asked_for_together_in_a_backup() -> None:
+    bench = Workbench(OPEN)
+    image = noise(7, SEGMENT * 40)
+    parent = bench.backup(SparseDisk.of(image))
+    root = parent.disks[0].root.ref
+    assert root is not None
+    root_offset = int(ContainerReader(bench.pool).footer(root.cid)["offset"][root.slot])
+
+    class Leaves(Together):
+        def get_extent(self, name: str, offset: int, length: int) -> bytes:
+            if self.inner.get(name)[10] != 2 or offset == root_offset:
+                return self.inner.get_extent(name, offset, length)
+            return super().get_extent(name, offset, length)
+
+    leaves = Leaves(bench.memory, first=32, most=32)
+    bench.behind(leaves)
+    bench.backup(SparseDisk.of(image), parent=parent)
+    assert leaves.deepest == 32
+
+
+def test_footers_for_an_index_are_asked_for_together() -> None:
+    bench = Workbench(OPEN)
+    bench.backup(SparseDisk.of(noise(8, SEGMENT * 70)))
+
+    class Tails(Together):
+        def get_tail(self, name: str, length: int) -> tuple[bytes, int]:
+            with self._changed:
+                if self.deepest < self._most:
+                    self._wait()
+            return self.inner.get_tail(name, length)
+
+    tails = Tails(bench.memory, first=64, most=64)
+    bench.behind(tails)
+    bench.restart()
+    learned = catch_up(bench.pool, bench.containers, bench.known, lambda _: None, lambda _: None)
+    assert not learned.damaged
+    assert learned.containers > 64
+    assert tails.deepest == 64
 
 
 def every_call(first: int = 1) -> Iterator[int]:
