@@ -47,6 +47,7 @@ def sections(names: list[str], runs: int, quick: bool) -> list[Section]:
         ("bench.index",),
         ("bench.rebuild",),
         ("bench.incrementals", first),
+        ("bench.s3_restore", first, "--runs", "1"),
         ("bench.mount",),
     ]
 

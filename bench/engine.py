@@ -28,7 +28,7 @@ from bench.rows import Row, write
 from bench.run import say
 
 WINDOW_BYTES = 16 << 20
-FREE_BYTES = 6 << 30
+FREE_BYTES = 3 << 30
 Subject = Peer | Ingot
 CHANGED_SHARE, CHANGED_EXTENT_BYTES, SEED = 0.01, 256 << 10, 7
 
@@ -37,7 +37,7 @@ def warm(*files: Path) -> None:
     """Write what is dirty, have as much free memory as a run takes, and bring `files` into the page cache.
 
     A virtual machine whose host takes free memory back pays for it at the first touch, ten times a normal page fault:
-    writing 2 GiB to a file took 0.5 s or 6 s by that alone. A process that touches 6 GiB and ends leaves them free.
+    writing 2 GiB to a file took 0.5 s or 6 s by that alone. A process that touches 3 GiB and ends leaves them free.
     """
     os.sync()
     subprocess.run((sys.executable, "-c", f"import numpy; numpy.ones({FREE_BYTES}, numpy.uint8)"), check=True)
