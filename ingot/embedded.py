@@ -37,7 +37,11 @@ from mediaagent.ddb.opening import Limits, discard
 from runtime.clock import Clock, SystemClock
 from runtime.tasks import worker_count
 from vsa.disks.continued import ContinuedFile
+from vsa.disks.formats import Format
+from vsa.disks.image_target import ImageTarget
+from vsa.disks.nbd_target import NbdTarget
 from vsa.disks.target import Target, is_device, open_target
+from vsa.nbd.url import NbdUrl
 
 MISSES_MAX_CHUNKS = 200_000  # 60 MB: what a backup without an index remembers of what it stored itself
 
@@ -216,11 +220,27 @@ def is_suspect(repo: Repo, commit: Commit) -> bool:
     return verdicts[-1:] == [MarkKind.SUSPECT]
 
 
-def restore(repo: Repo, disk: DiskTree, to: Path, progress: Progress, *, overwrite: bool, workers: int = 0) -> Outcome:
-    """Write one disk of a recovery point to a file or block device; what was lost is in the outcome.
+def restore(
+    repo: Repo,
+    disk: DiskTree,
+    to: Path | NbdUrl,
+    progress: Progress,
+    *,
+    overwrite: bool,
+    format: Format = Format.RAW,
+    workers: int = 0,
+) -> Outcome:
+    """Write one disk of a recovery point to a file, block device or NBD export; what was lost is in the outcome.
 
-    A file goes on from what an interrupted run of the same restore left beside it. Raises Target faults.
+    A raw file goes on from what an interrupted run of the same restore left beside it. Raises Target faults, NbdFault,
+    QemuMissing.
     """
+    if isinstance(to, NbdUrl):
+        with NbdTarget(to, disk.size, repo.clock, overwrite=overwrite) as export:
+            return _restore(repo, disk, export, [], progress, workers)
+    if format is not Format.RAW:
+        with ImageTarget(to, disk.size, format, repo.clock, overwrite=overwrite) as image:
+            return _restore(repo, disk, image, [], progress, workers)
     if is_device(to):
         with open_target(to, disk.size, overwrite=overwrite) as device:
             return _restore(repo, disk, device, [], progress, workers)
@@ -235,7 +255,12 @@ def restore(repo: Repo, disk: DiskTree, to: Path, progress: Progress, *, overwri
 
 
 def _restore(
-    repo: Repo, disk: DiskTree, target: Target, done: list[Extent], progress: Progress, workers: int
+    repo: Repo,
+    disk: DiskTree,
+    target: Target | ImageTarget | NbdTarget,
+    done: list[Extent],
+    progress: Progress,
+    workers: int,
 ) -> Outcome:
     progress.begin("restore", disk.size)
     advance, workers = progress.advance, workers or worker_count()

@@ -125,17 +125,9 @@ def _machine(machine: str | None, first: Path | NbdUrl) -> str:
 
 
 def _choice(format: str | None, snapshot: str | None, backing_dirs: list[Path]) -> Choice:
-    from ingot.faults import UsageWrong
-    from vsa.disks.formats import Format
     from vsa.disks.opening import Choice
 
-    try:
-        chosen = None if format is None else Format(format)
-    except ValueError:
-        raise UsageWrong(
-            f"--format: expected one of {', '.join(one.value for one in Format)}, found {format!r}"
-        ) from None
-    return Choice(chosen, snapshot, tuple(backing_dirs))
+    return Choice(options.image_format(format), snapshot, tuple(backing_dirs))
 
 
 def _changed(path: Path | None) -> dict[int, ChangedExtents]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vsa.disks.formats import Format
 
 SECRET = "Secret"  # the panel that `--help` shows these in
 
@@ -56,3 +59,15 @@ Index = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Write one JSON document to stdout, for programs. Described in docs/cli.md.")
 ]
+
+
+def image_format(text: str | None) -> Format | None:
+    """What --format says; None when it was not given. Raises UsageWrong."""
+    from ingot.faults import UsageWrong
+    from vsa.disks.formats import Format
+
+    try:
+        return None if text is None else Format(text)
+    except ValueError:
+        there = ", ".join(one.value for one in Format)
+        raise UsageWrong(f"--format: expected one of {there}, found {text!r}") from None

@@ -43,8 +43,18 @@ class Screen:
 
         return silent() if self.as_json or not sys.stderr.isatty() else bars_on()
 
-    def result(self, document: dict[str, Any] | list[Any], lines: Iterable[str], code: Exit = Exit.GOOD) -> int:
-        """Say what came of it; the exit code. An array has no room for notes, so they go to stderr then."""
+    def result(
+        self,
+        document: dict[str, Any] | list[Any],
+        lines: Iterable[str],
+        code: Exit = Exit.GOOD,
+        *,
+        stdout_taken: bool = False,
+    ) -> int:
+        """Say what came of it; the exit code. An array has no room for notes, so they go to stderr then.
+
+        With `stdout_taken`, which no `--json` goes with, stdout is what the command made, and lines go to stderr.
+        """
         if self.as_json:
             if isinstance(document, dict):
                 document = {**document, "notes": self.notes}
@@ -55,7 +65,7 @@ class Screen:
         sys.stdout.flush()
         self._tell_notes()
         for line in lines:
-            print(line)
+            print(line, file=sys.stderr if stdout_taken else sys.stdout)
         return code
 
     def fault(self, fault: Fault) -> int:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.ingot.front_door import ROOT
+from tests.vsa.disks.qemu_images import need_qemu
 
 
 def console_lines(text: str) -> list[str]:
@@ -23,6 +24,7 @@ def console_lines(text: str) -> list[str]:
 
 
 def test_the_commands_of_the_readme_work_one_after_the_other(tmp_path: Path) -> None:
+    need_qemu()
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, command in (("ingot", "-m ingot"), ("python3", "")):

@@ -8,7 +8,6 @@ name /etc/shadow, and the backup would hold it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import stat
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 from media.faults import DiskResized, DiskUnreadable
 from vsa.disks.formats import Format, format_of
 from vsa.disks.qcow2 import Snapshot, read_qcow2_header
+from vsa.disks.qemu import open_for_child
 from vsa.disks.vmdk import FlatFile, read_vmdk
 from vsa.faults import (
     BackingMissing,
@@ -32,7 +32,6 @@ from vsa.faults import (
 )
 
 _CHAIN_MAX = 64
-_LOWEST_FD = 10  # below, the child has its own
 _PROTOCOL = re.compile(r"^[A-Za-z0-9+.\-]*:")  # `json:`, `nbd:`, `file:`: to qemu no plain path
 _VHD_FOOTER = struct.Struct(">8s40xQ4xI")  # cookie, size of the disk, kind
 _VHD_FOOTER_BYTES = 512
@@ -80,11 +79,7 @@ class Layers:
     def open(self, path: Path, missing: Callable[[str], Exception]) -> tuple[int, os.stat_result]:
         """One more file, read-only. Raises `missing(...)`, DiskUnreadable."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not keep us waiting
-            try:
-                self.fds.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LOWEST_FD))
-            finally:
-                os.close(fd)
+            self.fds.append(open_for_child(path, os.O_RDONLY | os.O_NONBLOCK))  # a FIFO must not keep us waiting
         except FileNotFoundError as error:
             raise missing(f"{path}: no such file") from error
         except OSError as error:

@@ -7,7 +7,9 @@ however this process dies the child dies as well.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import shutil
 import socket
@@ -28,6 +30,7 @@ _URL = parse_nbd_url("nbd+unix:///?socket=qemu-nbd")
 # LISTEN_PID must be the number of the process that takes the socket, as descriptor 3
 _TAKE_SOCKET = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&0 </dev/null'
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+_LOWEST_FD = 10
 _SAID_MAX_BYTES = 4096
 _CHECK_ERRORS = 2
 _CHECK_GOOD = (0, 3, 63)  # nothing found, only lost clusters, or a format that cannot be checked
@@ -44,6 +47,15 @@ def program(name: str) -> str:
     if found is None:
         raise QemuMissing(f"{name}: not found in PATH; images that are not raw need it")
     return found
+
+
+def open_for_child(path: Path, flags: int) -> int:
+    """A descriptor that a child can be given: above those that it has of its own. Raises OSError."""
+    fd = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LOWEST_FD)
+    finally:
+        os.close(fd)
 
 
 def run(arguments: Sequence[str | Path], fds: Sequence[int] = ()) -> None:

@@ -59,32 +59,7 @@ class FileTarget:
 
     def finish(self) -> None:
         """Give the file its name. Raises TargetExists when another was there first."""
-        try:
-            if self._overwrite:
-                self._partial.replace(self._path)
-            else:
-                self._name_newly()
-        except FileExistsError:
-            raise TargetExists(f"{self._path}: expected no file there, found one that was made meanwhile") from None
-        except OSError as error:
-            raise TargetUnwritable(f"{self._path}: cannot get its name: {error.strerror}") from error
-
-    def _name_newly(self) -> None:
-        """The name by the first way that this file system has; none replaces what another made."""
-        for name in (os.link, RealPosix().rename_new):
-            try:
-                name(self._partial, self._path)
-            except OSError as error:
-                if error.errno not in _NO_SUCH_WAY:
-                    raise
-            else:
-                return
-        self._path.touch(exist_ok=False)  # the name is ours now, for the moment with an empty file
-        try:
-            self._partial.replace(self._path)
-        except BaseException:
-            self._path.unlink()
-            raise
+        give_name(self._partial, self._path, overwrite=self._overwrite)
 
     def __enter__(self) -> FileTarget:
         return self
@@ -157,6 +132,37 @@ def open_target(path: Path, size: int, *, overwrite: bool) -> Target:
     """The target that `path` names: a block device where one is, else a file. Raises TargetExists, TargetUnwritable."""
     kind = DeviceTarget if is_device(path) else FileTarget
     return kind(path, size, overwrite=overwrite)
+
+
+def give_name(partial: Path, path: Path, *, overwrite: bool) -> None:
+    """Move `partial` to `path`. Raises TargetExists when another was there first, TargetUnwritable."""
+    try:
+        if overwrite:
+            partial.replace(path)
+        else:
+            _name_newly(partial, path)
+    except FileExistsError:
+        raise TargetExists(f"{path}: expected no file there, found one that was made meanwhile") from None
+    except OSError as error:
+        raise TargetUnwritable(f"{path}: cannot get its name: {error.strerror}") from error
+
+
+def _name_newly(partial: Path, path: Path) -> None:
+    """The name by the first way that this file system has; none replaces what another made."""
+    for name in (os.link, RealPosix().rename_new):
+        try:
+            name(partial, path)
+        except OSError as error:
+            if error.errno not in _NO_SUCH_WAY:
+                raise
+        else:
+            return
+    path.touch(exist_ok=False)  # the name is ours now, for the moment with an empty file
+    try:
+        partial.replace(path)
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def _write(fd: int, path: Path, offset: int, data: memoryview) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,24 @@ def random_disk(seed: int, size: int) -> tuple[bytes, list[Extent]]:
             extents.append(Extent(position, length))
         position += length
     return bytes(disk), extents
+
+
+@contextmanager
+def serving(image: Path, driver: str, place: Path, *options: str) -> Iterator[str]:
+    """A qemu-nbd of one image on a socket, for one connection after the other; the export's URL."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place))
+        listening.listen(1)
+        command = ("qemu-nbd", "--persistent", "-f", driver, *options, str(image))
+        server = subprocess.Popen(
+            ("sh", "-c", 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&0 </dev/null', "sh", *command),
+            stdin=listening.fileno(),
+        )
+    try:
+        yield f"nbd+unix:///?socket={place}"
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def sparse_file(path: Path, content: bytes, extents: list[Extent]) -> Path:
