@@ -25,8 +25,8 @@ from vsa.nbd.url import NbdUrl
 from vsa.nbd.wire import Request
 
 TIMEOUT_SECONDS = 60.0
-REQUEST_MAX_BYTES = 1 << 20  # servers handle several of these at once better than one large one
-IN_FLIGHT = 8  # of one call of ours
+REQUEST_MAX_BYTES = 256 << 10  # from qemu-nbd 264 MB/s, with 1 MiB 222 and with 2 MiB 186, in one run
+IN_FLIGHT = 16  # of one call of ours
 STATUS_MAX_BYTES = 1 << 30  # asked for at once
 
 
