@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tests.schedules.actors import Disks, back_up, bury, mark, restore
 from tests.schedules.oracle import Loss
 from tests.schedules.removed_rules import REMOVED
-from tests.schedules.world import World
+from tests.schedules.world import Actor, World
 
 
 class Ended(NamedTuple):
@@ -35,7 +35,7 @@ def run(seed: int, without: str | None = None, *, every_step: bool = False, most
     """
     rng = random.Random(f"actors {seed}")
     disks = Disks(rng)
-    actors = [
+    actors: list[tuple[float, str, Actor]] = [
         (5, "backup", lambda process: back_up(process, disks)),
         (rng.choice((1, 2, 6)), "undertaker", bury),
         (1, "restore", restore),
