@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.schedules.removed_rules import REMOVED
+from tests.schedules.removed_rules import REMOVED, WEAKENED
 from tests.schedules.schedule import run, shortest
 
 
@@ -12,7 +12,7 @@ def main() -> None:
     """Exit code 1 when something was lost."""
     parser = argparse.ArgumentParser(prog="python -m tests.schedules", description=__doc__)
     parser.add_argument("seed", type=int)
-    parser.add_argument("--without", choices=sorted(REMOVED), help="leave a rule of the protocol out")
+    parser.add_argument("--without", choices=sorted(REMOVED | WEAKENED), help="leave a rule of the protocol out")
     parser.add_argument("--search", type=int, metavar="COUNT", help="so many seeds from SEED on: those that lose")
     given = parser.parse_args()
     if given.search is not None:

@@ -5,18 +5,32 @@ from __future__ import annotations
 import random
 
 from media.backup import Backup, Source
-from media.container_reader import ContainerReader
+from media.container_reader import ContainerReader, containers_of
 from media.extents import Extent
 from media.faults import ParentDamaged, RepositoryFault, RepositoryUnreachable, SessionUnknown
-from media.ids import CONTAINERS, SESSIONS, cid_of_name, detail_name, register_name, sid_of_name, sid_text
+from media.ids import (
+    CONDEMNATIONS,
+    CONTAINERS,
+    SESSIONS,
+    cid_of_name,
+    container_name,
+    detail_name,
+    register_name,
+    sid_of_name,
+    sid_text,
+)
 from media.known_chunks import KnownChunks
+from media.local_log import LocalLog
 from media.marks import MarkKind, put_mark, read_marks
+from media.page import FANOUT
 from media.pool import Pool
 from media.rebuild import catch_up
 from media.record import Type
 from media.recovery_point import Commit, Machine, list_points, read_commit, read_point
 from media.session import Process as Who
 from media.session import Session
+from media.session_log import DiskName
+from media.tree import Root, TreeReader
 from runtime.faults import Fault
 from tests.faults.scenario import restore_disk
 from tests.media.fakes import SparseDisk
@@ -110,19 +124,11 @@ def _back_up(process: Process, known: KnownChunks, attempts: list[Attempt]) -> N
             Source(f"{n}", SparseDisk.of(disk), _changes(process, parent, n, disk))
             for n, disk in enumerate(attempt.disks)
         ]
-        backup = Backup(
-            pool,
-            Machine(attempt.machine, attempt.machine),
-            sources,
-            known,
-            containers,
-            world.clock,
-            Who("host", 1),
-            level=1,
-            workers=world.rng.choice((1, 1, 2)),
-            advance=lambda _: None,
-        )
-        return backup.run(parent, {"attempt": number}).point.sid
+        names = [DiskName(source.key, source.disk.size) for source in sources]
+        whose = Machine(attempt.machine, attempt.machine)
+        log = LocalLog.begin(pool, known, containers, world.clock, Who("host", 1), whose, names, parent)
+        workers = world.rng.choice((1, 1, 2))
+        return Backup(log, sources, world.clock, 1, workers, lambda _: None).run({"attempt": number}).point.sid
 
     try:
         attempt.told = run(parent, attempt.number)
@@ -223,4 +229,51 @@ def _pages_of(process: Process, sid: int) -> list[str]:
             continue  # another one was here
         if (footer["type"] == Type.PAGE).all():
             found.append(entry.name)
+    return found
+
+
+def collect(process: Process) -> None:
+    """Delete all that no point refers to, once and for all: the smallest collector that the protocol allows.
+
+    Its condemnation stays, so whoever begins later does not write any more (W2). Whoever began before is found by its
+    claim (W1), and is ended unless it has committed (W7). What a point refers to then is all that is kept.
+    """
+    pool = process.pool
+    try:
+        pool.repository.put_new(f"{CONDEMNATIONS}{process.name}", b"everything that no point refers to")
+        for entry in pool.repository.list(SESSIONS):
+            sid = sid_of_name(entry.name, SESSIONS)
+            assert sid is not None
+            Session(pool, sid, process.name, pool.keys.new_data_key(), process.world.clock).abort("collected")
+            if next(pool.repository.list(register_name(sid)), None) is None:
+                return  # its end is not known
+        kept = set()
+        for commit in list_points(pool).commits:
+            kept |= _containers_of(pool, commit)
+        for cid in sorted(containers_of(pool.repository) - kept):
+            _delete(pool, container_name(cid))
+    except RepositoryFault:
+        return
+
+
+def _containers_of(pool: Pool, commit: Commit) -> set[int]:
+    """All that a point refers to."""
+    tree = TreeReader(ContainerReader(pool), pool.keys.page)
+    found = set()
+    for disk in read_point(pool, commit).disks:
+        found |= _containers_below(tree, disk.root)
+    return found
+
+
+def _containers_below(tree: TreeReader, root: Root) -> set[int]:
+    found = set()
+    waiting = [] if root.ref is None else [(root.ref, root.depth, 0)]
+    while waiting:
+        ref, level, index = waiting.pop()
+        found.add(ref.cid)
+        if level == 0:
+            found.update(tree.leaf(ref, index).places.cids.tolist())
+        else:
+            below = tree.interior(ref, level, index)
+            waiting += [(child, level - 1, index * FANOUT + number) for number, child in below.items()]
     return found

@@ -99,8 +99,9 @@ class Baton:
         for_tasks = SimpleNamespace(Thread=here.thread, Lock=here.lock)
         for_queues = SimpleNamespace(SimpleQueue=here.simple_queue, Empty=real["queue"].Empty)
         with ExitStack() as stack:
-            for module in ("runtime.tasks", "media.packing"):
+            for module in ("runtime.tasks", "media.packing", "media.page_packing"):
                 stack.enter_context(patch(f"{module}.threading", for_tasks))
+            for module in ("runtime.tasks", "media.packing"):
                 stack.enter_context(patch(f"{module}.queue", for_queues))
             stack.enter_context(patch("media.packing.ThreadPoolExecutor", here.executor))
             stack.enter_context(patch("media.packing.wait", here.wait))

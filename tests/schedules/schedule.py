@@ -7,9 +7,9 @@ from collections import Counter
 from contextlib import nullcontext
 from typing import NamedTuple
 
-from tests.schedules.actors import Disks, back_up, bury, mark, restore
+from tests.schedules.actors import Disks, back_up, bury, collect, mark, restore
 from tests.schedules.oracle import Loss
-from tests.schedules.removed_rules import REMOVED
+from tests.schedules.removed_rules import REMOVED, WEAKENED
 from tests.schedules.world import Actor, World
 
 
@@ -40,16 +40,19 @@ def run(seed: int, without: str | None = None, *, every_step: bool = False, most
         (rng.choice((1, 2, 6)), "undertaker", bury),
         (1, "restore", restore),
         (1, "mark", mark),
+        (rng.choice((0, 0.5)), "collector", collect),
     ]
     count = rng.randint(3, 12)
     world = World(seed, actors, count if most is None else min(most, count), every_step=every_step)
     loss = None
-    with nullcontext() if without is None else REMOVED[without]():
+    with nullcontext() if without is None else (REMOVED | WEAKENED)[without]():
         try:
             world.run()
         except Loss as found:
             loss = found
-    totals = world.totals + Counter({"points": len(world.oracle.made()), "restored": world.oracle.restores})
+    failed = sum(isinstance(attempt.told, str) for attempt in world.oracle.attempts)
+    told = {"points": len(world.oracle.made()), "restored": world.oracle.restores, "failed": failed}
+    totals = world.totals + Counter(told)
     return Ended(seed, without, loss, world.trace, totals)
 
 
