@@ -10,7 +10,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,10 @@ from unittest.mock import patch
 Condition = Callable[[], bool]
 
 _HUNG_SECONDS = 60.0  # a task that keeps the baton so long waits for something that is not in `substituted`
+
+
+_WITH_THREADS = ("runtime.tasks", "media.container_reader", "media.fetching", "media.packing", "media.page_packing")
+"""Modules whose locks are held over calls of the store, and whose threads wait for one another."""
 
 
 class Task:
@@ -76,7 +80,7 @@ class Baton:
         self._holder = task
         task.go.release()
         if not self._back.acquire(timeout=_HUNG_SECONDS):
-            raise RuntimeError(f"{task.name} waits for something that is not substituted here")
+            raise RuntimeError(f"{task.name} waits for something that is not substituted: see _WITH_THREADS")
         self._holder = None
 
     def pause(self, until: Condition = lambda: True) -> None:
@@ -95,15 +99,14 @@ class Baton:
     def substituted(self) -> Iterator[None]:
         """Inside, what the product waits with waits here, where a task uses it; everybody else gets the real one."""
         here = _Substitutes(self)
-        real = {"threading": threading, "queue": queue}
-        for_tasks = SimpleNamespace(Thread=here.thread, Lock=here.lock)
-        for_queues = SimpleNamespace(SimpleQueue=here.simple_queue, Empty=real["queue"].Empty)
+        for_tasks = SimpleNamespace(Thread=here.thread, Lock=here.lock, Condition=here.condition, local=threading.local)
+        for_queues = SimpleNamespace(SimpleQueue=here.simple_queue, Empty=queue.Empty)
         with ExitStack() as stack:
-            for module in ("runtime.tasks", "media.packing", "media.page_packing"):
+            for module in _WITH_THREADS:
                 stack.enter_context(patch(f"{module}.threading", for_tasks))
             for module in ("runtime.tasks", "media.packing"):
                 stack.enter_context(patch(f"{module}.queue", for_queues))
-            stack.enter_context(patch("media.packing.ThreadPoolExecutor", here.executor))
+                stack.enter_context(patch(f"{module}.ThreadPoolExecutor", here.executor))
             stack.enter_context(patch("media.packing.wait", here.wait))
             yield
 
@@ -127,8 +130,13 @@ class _Substitutes:
     def thread(self, target: Callable[..., None], args: tuple[Any, ...], name: str) -> Any:
         return _Thread(self._baton, target, args, name) if self._in_task else threading.Thread(target=target, args=args)
 
-    def executor(self, threads: int, thread_name_prefix: str) -> _Executor:
-        return _Executor(self._baton, threads, thread_name_prefix)
+    def condition(self, lock: Any) -> Any:
+        return _Condition(self._baton, lock) if isinstance(lock, _Lock) else threading.Condition(lock)
+
+    def executor(self, threads: int, thread_name_prefix: str) -> Any:
+        if self._in_task:
+            return _Executor(self._baton, threads, thread_name_prefix)
+        return ThreadPoolExecutor(threads, thread_name_prefix)
 
     def wait(self, futures: Iterable[Future[Any]], _timeout: float) -> Any:
         waited = list(futures)
@@ -147,6 +155,34 @@ class _Lock:
 
     def __exit__(self, *_: object) -> None:
         self._held = False
+
+
+class _Condition:
+    def __init__(self, baton: Baton, lock: _Lock) -> None:
+        self._baton = baton
+        self._lock = lock
+        self._waiting: list[list[bool]] = []
+
+    def __enter__(self) -> None:
+        self._lock.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.__exit__()
+
+    def wait(self) -> None:
+        told = [False]
+        self._waiting.append(told)
+        self._lock.__exit__()
+        self._baton.pause(lambda: told[0])
+        self._lock.__enter__()
+
+    def notify(self, count: int = 1) -> None:
+        for told in self._waiting[:count]:
+            told[0] = True
+        del self._waiting[:count]
+
+    def notify_all(self) -> None:
+        self.notify(len(self._waiting))
 
 
 class _SimpleQueue:
@@ -176,16 +212,28 @@ class _Thread:
         self._baton.start(self._baton.holder.owner, self._name, lambda: self._target(*self._args))
 
 
+class _Answer(Future[Any]):
+    """Of a task; another task waits for it here."""
+
+    def __init__(self, baton: Baton) -> None:
+        super().__init__()
+        self._baton = baton
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._baton.wait(self.done)
+        return super().result(timeout)
+
+
 class _Executor:
     """Several tasks at most; they end when nothing is left to do, so nobody has to shut them down."""
 
     def __init__(self, baton: Baton, threads: int, name: str) -> None:
         self._baton, self._threads, self._name = baton, threads, name
         self._running = 0
-        self._work: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._work: deque[tuple[_Answer, Callable[[], Any]]] = deque()
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
-        future: Future[Any] = Future()
+        future = _Answer(self._baton)
         self._work.append((future, lambda: function(*args)))
         if self._running < self._threads:
             self._running += 1

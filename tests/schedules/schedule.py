@@ -40,7 +40,7 @@ def run(seed: int, without: str | None = None, *, every_step: bool = False, most
         (rng.choice((1, 2, 6)), "undertaker", bury),
         (1, "restore", restore),
         (1, "mark", mark),
-        (rng.choice((0, 0.5)), "collector", collect),
+        (rng.choice((0, 1)), "collector", collect),
     ]
     count = rng.randint(3, 12)
     world = World(seed, actors, count if most is None else min(most, count), every_step=every_step)
