@@ -40,7 +40,7 @@ def fill(repo: Path, containers: int) -> int:
     rng = np.random.default_rng(1)
     total = 0
     for _ in range(containers):
-        writer = ContainerWriter(buffer, session.next_cid(), Kind.DATA, pool.id, session.key_for(RECORDS))
+        writer = ContainerWriter(buffer, session.next_cid(Kind.DATA), Kind.DATA, pool.id, session.key_for(RECORDS))
         for fingerprint in rng.integers(0, 256, (RECORDS, 32), np.uint8):
             if not writer.has_room(CONTENT_BYTES):
                 break
