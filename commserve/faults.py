@@ -84,10 +84,10 @@ class TooManyAttempts(CommServeFault):
     status = 429
 
 
-class JobNotThere(CommServeFault):
-    """The job's state does not allow what was asked."""
+class StateForbids(CommServeFault):
+    """The state of a job or an agent does not allow what was asked."""
 
-    code = "commserve.job_state"
+    code = "commserve.state_forbids"
     status = 409
 
 
@@ -123,6 +123,19 @@ class JobReturned(CommServeFault):
     """Agents gave a job back more often than is reasonable."""
 
     code = "commserve.job_returned"
+
+
+class OutcomeUnknown(CommServeFault):
+    """Whether a backup committed could not be found out in time: the catalog will show."""
+
+    code = "commserve.outcome_unknown"
+
+
+class NoAgent(CommServeFault):
+    """There is no agent that could do this, or more than one and none was named."""
+
+    code = "commserve.no_agent"
+    status = 409
 
 
 class RetentionRefused(CommServeFault):

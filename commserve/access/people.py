@@ -6,6 +6,7 @@ kept by argon2id.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import secrets
@@ -23,7 +24,12 @@ from commserve.store.tables import bindings, tokens, users
 
 _PREFIX = "ingot"
 _HASHER = argon2.PasswordHasher()  # RFC 9106's second choice: 64 MiB, 3 passes, 4 lanes
-_NOBODY = _HASHER.hash(secrets.token_hex(16))  # so that an unknown name takes as long as a wrong password
+
+
+@functools.cache
+def _nobody() -> str:
+    """A hash that no password has: an unknown name takes as long as a wrong password."""
+    return _HASHER.hash(secrets.token_hex(16))
 
 
 def hash_of(secret: str) -> str:
@@ -40,7 +46,7 @@ def check_password(connection: sa.Connection, name: str, password: str) -> str:
     row = connection.execute(sa.select(users).where(users.c.name == name)).one_or_none()
     known = row is not None and bool(row.password_hash) and not row.disabled
     try:
-        _HASHER.verify(row.password_hash if row is not None and known else _NOBODY, password)
+        _HASHER.verify(row.password_hash if row is not None and known else _nobody(), password)
     except argon2.exceptions.VerifyMismatchError as error:
         raise NotAuthenticated("no such user, or not this password") from error
     if row is None or not known:

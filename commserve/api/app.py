@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
-from commserve.api import hypervisors, machines, plans, problems, rules, users
+from commserve.api import agents, asking, hypervisors, jobs, machines, plans, points, pools, problems, rules, users
 from commserve.api.call import Replayed
 from commserve.api.problems import Problem
 from commserve.services import Services
@@ -25,8 +25,21 @@ def show_health() -> Health:
     return Health(status="ok")
 
 
-OPEN = frozenset({"show_health", "log_in"})  # the routes that need no token; a test knows them by these names
-ROUTERS = (health, hypervisors.router, machines.router, rules.router, plans.router, users.router)
+# the routes that need no token; a test knows them by these names
+OPEN = frozenset({"show_health", "log_in", "show_authority", "join_agent"})
+ROUTERS = (
+    health,
+    agents.router,
+    hypervisors.router,
+    machines.router,
+    rules.router,
+    plans.router,
+    pools.router,
+    points.router,
+    jobs.router,
+    asking.router,
+    users.router,
+)
 
 
 def make_app(services: Services) -> FastAPI:

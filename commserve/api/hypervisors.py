@@ -16,6 +16,7 @@ from commserve.faults import RequestInvalid
 from commserve.inventory.kinds import check_settings
 from commserve.plans.promise import Name
 from commserve.store.tables import agents, hypervisor_agents, hypervisors
+from commserve.trust.secrets import seal_to
 
 router = APIRouter(prefix="/hypervisors", tags=["hypervisors"])
 SCOPES = {"hypervisor": hypervisors.c.id}
@@ -30,6 +31,9 @@ class HypervisorIn(Input):
         default=4, description="backups at one time; 0: no limit"
     )
     discover_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 15
+    secret: str | None = Field(
+        default=None, max_length=10_000, description="sealed to the agents at once and never shown again"
+    )
 
 
 class Hypervisor(BaseModel):
@@ -64,9 +68,9 @@ def add_hypervisor(body: HypervisorIn, call: Annotated[Call, posts(Permission.HY
     call.authorize()
     check_settings(body.kind, body.settings)
     key = call.services.ids.new(call.now)
-    row = body.model_dump(exclude={"agents"})
+    row = body.model_dump(exclude={"agents", "secret"})
     call.connection.execute(sa.insert(hypervisors).values(id=key, created_at=call.now, **row))
-    _bind(call, key, body.agents)
+    _bind(call, key, body)
     return call.answer(_read(call, key), 201, location=f"/api/v1/hypervisors/{key}")
 
 
@@ -86,8 +90,8 @@ def change_hypervisor(
         raise RequestInvalid(f"kind: is {found.kind!r} and stays so; add another hypervisor")
     check_settings(body.kind, body.settings)
     change = sa.update(hypervisors).where(hypervisors.c.id == hypervisor_id)
-    call.connection.execute(change.values(**body.model_dump(exclude={"agents", "kind"})))
-    _bind(call, hypervisor_id, body.agents)
+    call.connection.execute(change.values(**body.model_dump(exclude={"agents", "kind", "secret"})))
+    _bind(call, hypervisor_id, body)
     return call.answer(_read(call, hypervisor_id))
 
 
@@ -109,11 +113,14 @@ def _show(call: Call, row: dict[str, Any]) -> Hypervisor:
     return Hypervisor.model_validate({**row, "agents": agent_ids})
 
 
-def _bind(call: Call, key: str, agent_ids: list[str]) -> None:
+def _bind(call: Call, key: str, body: HypervisorIn) -> None:
+    agent_ids = sorted(set(body.agents))
     vsas = sa.select(agents.c.id).where(agents.c.id.in_(agent_ids), agents.c.role == "vsa", agents.c.state != "revoked")
     missing = set(agent_ids) - set(call.connection.execute(vsas).scalars())
     if missing:
         raise RequestInvalid(f"agents: {min(missing)!r} is no VSA of ours")
     call.connection.execute(sa.delete(hypervisor_agents).where(hypervisor_agents.c.hypervisor_id == key))
-    for agent_id in sorted(set(agent_ids)):
+    for agent_id in agent_ids:
         call.connection.execute(sa.insert(hypervisor_agents).values(hypervisor_id=key, agent_id=agent_id))
+    seal_to(call.connection, f"hypervisor:{key}", body.secret, agent_ids, call.now)
+    call.services.bell.ring()

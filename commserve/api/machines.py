@@ -68,18 +68,18 @@ def list_machines(
     call: Annotated[Call, reads(Permission.MACHINES_READ)],
     limit: Limit = 100,
     cursor: Cursor = None,
-    hypervisor: Annotated[str | None, Query(max_length=200)] = None,
-    plan: Annotated[str | None, Query(max_length=200)] = None,
+    hypervisor_id: Annotated[str | None, Query(max_length=200)] = None,
+    plan_id: Annotated[str | None, Query(max_length=200)] = None,
     name: Annotated[str | None, Query(max_length=200, description="exactly")] = None,
     protected: Annotated[bool | None, Query(description="has a plan")] = None,
     gone: Annotated[bool, Query(description="also those that are gone")] = False,
 ) -> Response:
     """By id."""
     wanted = sa.select(machines).where(call.visible(SCOPES))
-    if hypervisor is not None:
-        wanted = wanted.where(machines.c.hypervisor_id == hypervisor)
-    if plan is not None:
-        wanted = wanted.where(machines.c.plan_id == plan)
+    if hypervisor_id is not None:
+        wanted = wanted.where(machines.c.hypervisor_id == hypervisor_id)
+    if plan_id is not None:
+        wanted = wanted.where(machines.c.plan_id == plan_id)
     if name is not None:
         wanted = wanted.where(machines.c.name == name)
     if protected is not None:

@@ -12,16 +12,20 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from commserve.access import people
-from commserve.access.attempts import Attempts
 from commserve.access.roles import EVERYTHING, Permission, Scope
 from commserve.api.app import make_app
 from commserve.ids import Ids
 from commserve.inventory import machines
+from commserve.jobs.lifecycle import Failure, Report
+from commserve.jobs.progress import Answer
 from commserve.moments import text_of
-from commserve.services import Services
+from commserve.scheduler import Scheduler
+from commserve.services import assemble
 from commserve.store.engine import Store, open_store
 from commserve.store.migrate import bring_up
-from commserve.store.tables import pools
+from commserve.store.tables import agents, hypervisors, jobs, pool_agents, pools
+from commserve.store.tables import machines as machines_table
+from commserve.trust.authority import open_authority
 
 START = datetime(2026, 3, 2, 12, tzinfo=UTC)  # a Monday
 
@@ -78,7 +82,9 @@ class Office:
     def __init__(self, directory: Path) -> None:
         self.clock = SetClock()
         self.store = open_migrated(directory)
-        self.services = Services(self.store, self.clock, Attempts(self.clock), counted_ids())
+        authority = open_authority(directory / "authority", START)
+        self.services = assemble(self.store, self.clock, authority, "127.0.0.1:8401", ids=counted_ids())
+        self.scheduler = Scheduler(self.services)
         self.client = TestClient(make_app(self.services), base_url="http://127.0.0.1", raise_server_exceptions=False)
         self.administrator = self.person("root", "administrator")
 
@@ -127,13 +133,66 @@ class Office:
         body = {"name": name, "kind": "images", "settings": {"directory": "/srv/images"}, **other}
         return str(self.post("/hypervisors", body)["id"])
 
-    def pool(self, name: str = "pool") -> str:
-        """One that an agent made: put there by hand."""
+    def pool(self, name: str = "pool", agent: str | None = None) -> str:
+        """One that is there already: put there by hand."""
         key = self.services.ids.new(self.clock.moment)
         row = {"id": key, "name": name, "url": "file:///pool", "repository_id": f"r-{key}", "state": "ready"}
         with self.store.writing() as connection:
             connection.execute(sa.insert(pools).values(**row, created_at=self.clock.moment))
+            if agent is not None:
+                connection.execute(sa.insert(pool_agents).values(pool_id=key, agent_id=agent))
         return key
+
+    def agent(self, role: str = "vsa", name: str = "") -> str:
+        """One that joined and is active: put there by hand."""
+        key = self.services.ids.new(self.clock.moment)
+        row = {"id": key, "role": role, "name": name or f"{role}-{key}", "state": "active", "boot_id": "boot"}
+        with self.store.writing() as connection:
+            connection.execute(sa.insert(agents).values(**row, joined_at=self.clock.moment, seen_at=self.clock.moment))
+        return key
+
+    def protect(self, count: int, **plan: Any) -> str:
+        """So many machines under one plan, with a pool and somebody who serves it; the plan's id."""
+        media = self.agent("mediaagent")
+        plan_id = self.plan(
+            f"plan-{self.services.ids.new(self.clock.moment)}", pool_id=self.pool(f"p{media}", media), **plan
+        )
+        lab = self.hypervisor(f"lab-{plan_id}", concurrency=0)
+        self.rule(f"rule-{plan_id}", plan_id, names=[f"{plan_id}-*"])
+        self.discover(lab, *(machine(f"{plan_id}-{number:04}") for number in range(count)))
+        with self.store.writing() as connection:
+            connection.execute(sa.update(hypervisors).values(discover_minutes=7 * 24 * 60))
+            connection.execute(sa.update(machines_table).values(last_point_at=self.clock.moment))
+        return plan_id
+
+    def lease(self, agent_id: str, slots: int = 1, boot_id: str = "boot") -> list[Any]:
+        with self.store.reading() as connection:
+            row = connection.execute(sa.select(agents).where(agents.c.id == agent_id)).one()
+        return self.services.dispatch.lease(row, boot_id, slots)
+
+    def report(self, job: Any, state: str, *, failure: Failure | None = None, **other: Any) -> Answer:
+        """What the holder of a leased row says of it."""
+        with self.store.writing() as connection:
+            said = Report(state, failure=failure, **other)
+            holder = (job.agent_id, job.assignment_id, job.fence)
+            answer, _ = self.services.progress.report(connection, *holder, said, self.clock.moment)
+        self.services.bell.ring()
+        return answer
+
+    def job(self, key: str) -> Any:
+        with self.store.reading() as connection:
+            return connection.execute(sa.select(jobs).where(jobs.c.id == key)).one()
+
+    def jobs(self, **equal: Any) -> list[Any]:
+        """All jobs, in the order in which they were made."""
+        with self.store.reading() as connection:
+            wanted = sa.select(jobs).where(*(jobs.c[name] == value for name, value in equal.items()))
+            return list(connection.execute(wanted.order_by(jobs.c.id)))
+
+    def look(self, **span: float) -> None:
+        """Time passes, and the scheduler looks."""
+        self.clock.pass_(**span)
+        self.scheduler.look()
 
     def plan(self, name: str = "gold", **other: Any) -> str:
         return str(self.post("/plans", {"name": name, **other})["id"])

@@ -52,6 +52,11 @@ def test_what_changes_something_needs_a_permission_to_change() -> None:
                 assert found.permission.endswith(".read") or found.permission == Permission.SELF, route.path
 
 
+def test_every_permission_is_asked_for_somewhere() -> None:
+    asked = {f.permission for route in routes() for f in dependencies(route.dependant) if isinstance(f, _Needs)}
+    assert asked == set(Permission)
+
+
 def test_without_a_token_there_is_a_problem_with_a_code(office: Office) -> None:
     answer = office.client.get("/api/v1/machines")
     assert answer.status_code == 401

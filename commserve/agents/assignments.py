@@ -1,0 +1,185 @@
+"""A leased job as the assignment that its agent gets, with the ticket that MediaAgents ask for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from commserve.jobs.lifecycle import Policy, is_settling
+from commserve.store.tables import agents, hypervisors, machines, pool_agents, pools
+from commserve.trust.secrets import sealed_for
+from proto import agents_pb2
+from proto.channels import Caller
+from proto.tickets import Ticket, sign
+
+_TICKET_LIFE = timedelta(days=1)  # a MediaAgent asks when a session begins; a lost lease ends it by its fence
+_SETTLE = "read_register"
+
+
+class Assignments:
+    """Makes them. `sign_key` signs tickets."""
+
+    def __init__(self, sign_key: Any, policy: Policy) -> None:
+        self._sign_key = sign_key
+        self._policy = policy
+
+    def of(self, connection: sa.Connection, job: Any, agent: Any, rate: int, now: datetime) -> agents_pb2.Assignment:
+        """For a job (a row) that this agent (a row) just leased."""
+        operation = _SETTLE if is_settling(job) else job.kind
+        pool = _pool(connection, job.pool_id)
+        assignment = agents_pb2.Assignment(
+            id=job.assignment_id,
+            job=job.id,
+            attempt=job.attempts,
+            fence=job.fence,
+            lease_seconds=int(self._policy.lease.total_seconds()),
+            ticket=self._ticket(job, agent, operation, pool.id, now),
+        )
+        _FILL[operation](assignment, connection, job, agent, pool, rate)
+        return assignment
+
+    def _ticket(self, job: Any, agent: Any, operation: str, pool_id: str, now: datetime) -> str:
+        asked = job.arguments.get("points") or [point for point in (job.arguments.get("point"),) if point]
+        ticket = Ticket(
+            agent=Caller(agent.role, agent.id).uri,
+            job=job.id,
+            attempt=job.attempts,
+            machine=job.machine_id or "",
+            pool=pool_id,
+            operations=(operation,),
+            points=tuple(asked),
+            expires_at=int((now + _TICKET_LIFE).timestamp()),
+        )
+        return sign(ticket, self._sign_key)
+
+
+def _pool(connection: sa.Connection, pool_id: str | None) -> agents_pb2.Pool:
+    row = connection.execute(sa.select(pools).where(pools.c.id == pool_id)).one_or_none()
+    return agents_pb2.Pool() if row is None else agents_pb2.Pool(id=row.repository_id or "", name=row.name)
+
+
+def _media_agents(connection: sa.Connection, pool_id: str | None) -> list[agents_pb2.MediaAgent]:
+    serving = (
+        sa.select(agents)
+        .join(pool_agents, pool_agents.c.agent_id == agents.c.id)
+        .where(pool_agents.c.pool_id == pool_id, agents.c.state.in_(["active", "draining"]))
+        .order_by(agents.c.state, agents.c.seen_at.desc())  # the active first, the one heard last before others
+    )
+    return [agents_pb2.MediaAgent(id=row.id, addresses=row.addresses) for row in connection.execute(serving)]
+
+
+def _hypervisor(connection: sa.Connection, job: Any, agent: Any) -> agents_pb2.Hypervisor:
+    row = connection.execute(sa.select(hypervisors).where(hypervisors.c.id == job.hypervisor_id)).one_or_none()
+    if row is None:
+        return agents_pb2.Hypervisor()
+    sealed = sealed_for(connection, f"hypervisor:{row.id}", agent.id)
+    settings = json.dumps(row.settings, sort_keys=True)
+    return agents_pb2.Hypervisor(id=row.id, name=row.name, kind=row.kind, settings=settings, sealed_secret=sealed)
+
+
+def machine_of(row: Any) -> agents_pb2.Machine:
+    """A machine's row as it crosses the wire."""
+    return agents_pb2.Machine(
+        id=row.id,
+        name=row.name,
+        folder=row.folder,
+        tags=row.tags,
+        power_state=row.power_state,
+        attributes=row.attributes,
+        disks=[agents_pb2.DiskSeen(**disk) for disk in row.disks],
+        protectable=row.protectable,
+        reason=row.reason,
+        source=row.source,
+    )
+
+
+def _discover(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, *_: Any) -> None:
+    to.discover.hypervisor.CopyFrom(_hypervisor(connection, job, agent))
+
+
+def _backup(
+    to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, pool: agents_pb2.Pool, rate: int
+) -> None:
+    row = connection.execute(sa.select(machines).where(machines.c.id == job.machine_id)).one_or_none()
+    machine = agents_pb2.Machine(id=job.machine_id, name=job.machine_name) if row is None else machine_of(row)
+    asked = job.arguments
+    to.backup.CopyFrom(
+        agents_pb2.Backup(
+            hypervisor=_hypervisor(connection, job, agent),
+            machine=machine,
+            pool=pool,
+            media_agents=_media_agents(connection, job.pool_id),
+            parent=asked.get("parent", "auto"),
+            level=asked.get("level", 1),
+            streams=asked.get("streams", 0),
+            bytes_per_second=rate,
+        )
+    )
+
+
+def _restore(
+    to: agents_pb2.Assignment, connection: sa.Connection, job: Any, _agent: Any, pool: agents_pb2.Pool, rate: int
+) -> None:
+    asked = job.arguments
+    to.restore.CopyFrom(
+        agents_pb2.Restore(
+            pool=pool,
+            media_agents=_media_agents(connection, job.pool_id),
+            point=asked["point"],
+            disks=asked["disks"],
+            directory=asked["directory"],
+            format=asked["format"],
+            overwrite=asked["overwrite"],
+            bytes_per_second=rate,
+        )
+    )
+
+
+def _create_pool(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, *_: Any) -> None:
+    asked = job.arguments
+    to.create_pool.CopyFrom(
+        agents_pb2.CreatePool(
+            name=asked["name"],
+            url=asked["url"],
+            average_chunk_bytes=asked["average_chunk_bytes"],
+            encrypted=asked["encrypted"],
+            sealed_secret=sealed_for(connection, f"pool:{job.pool_id}", agent.id),
+        )
+    )
+
+
+def _read_points(to: agents_pb2.Assignment, _c: sa.Connection, _j: Any, _a: Any, pool: Any, *_: Any) -> None:
+    to.read_points.pool.CopyFrom(pool)
+
+
+def _expire(to: agents_pb2.Assignment, _c: sa.Connection, job: Any, _a: Any, pool: Any, *_: Any) -> None:
+    to.expire.CopyFrom(agents_pb2.Expire(pool=pool, points=job.arguments["points"], who=job.arguments["who"]))
+
+
+def _verify(to: agents_pb2.Assignment, _c: sa.Connection, job: Any, _a: Any, pool: Any, *_: Any) -> None:
+    to.verify.CopyFrom(agents_pb2.Verify(pool=pool, points=job.arguments["points"]))
+
+
+def _rebuild(to: agents_pb2.Assignment, _c: sa.Connection, _j: Any, _a: Any, pool: Any, *_: Any) -> None:
+    to.rebuild.pool.CopyFrom(pool)
+
+
+def _read_register(to: agents_pb2.Assignment, _c: sa.Connection, job: Any, _a: Any, pool: Any, *_: Any) -> None:
+    to.read_register.CopyFrom(agents_pb2.ReadRegister(pool=pool, sid=job.sid))
+
+
+_FILL: dict[str, Callable[..., None]] = {
+    "discover": _discover,
+    "backup": _backup,
+    "restore": _restore,
+    "create_pool": _create_pool,
+    "read_points": _read_points,
+    "expire": _expire,
+    "verify": _verify,
+    "rebuild": _rebuild,
+    _SETTLE: _read_register,
+}

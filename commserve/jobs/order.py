@@ -1,0 +1,139 @@
+"""Which queued jobs an agent gets next: a pure function over what is queued and what runs.
+
+Somebody who waits for a restore comes first. Then what is at risk of breaking its promise within the hour before what
+is not; among those a fair share for each plan, then for each hypervisor; then the earliest deadline. Some of an agent's
+slots stay free for restores. Failing machines wait by `not_before_at`, so that they do not hold the queue.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from commserve.jobs.kinds import URGENT
+
+AT_RISK = timedelta(hours=1)
+_RESERVED = 4  # one of so many slots stays free for urgent work
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A queued job."""
+
+    id: str
+    kind: str
+    urgency: int
+    deadline_at: datetime
+    not_before_at: datetime
+    plan_id: str | None = None
+    hypervisor_id: str | None = None
+    pool_id: str | None = None
+    first: bool = False
+    avoided: frozenset[str] = frozenset()
+    wanted_agent_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Of a plan or hypervisor; 0 is none."""
+
+    jobs: int = 0
+    jobs_per_hypervisor: int = 0
+    first_backups: int = 0
+    is_open: bool = True  # outside its window a plan starts nothing
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The agent that asks, and what it can reach. None: everything."""
+
+    id: str
+    free_slots: int
+    running: int
+    hypervisors: frozenset[str]
+    pools: frozenset[str] | None
+    others: frozenset[str] = frozenset()  # further agents of its role: where a job that failed here can go
+
+
+@dataclass
+class Running:
+    """How much of each runs, by (what, id...); counted up as jobs are chosen."""
+
+    counts: Counter[tuple[str, ...]]
+
+    def add(self, job: Candidate) -> None:
+        for key in keys_of(job):
+            self.counts[key] += 1
+
+
+def keys_of(job: Candidate) -> list[tuple[str, ...]]:
+    """Under what a running job counts."""
+    if job.kind != "backup":
+        return []
+    plan, hypervisor = job.plan_id or "", job.hypervisor_id or ""
+    keys: list[tuple[str, ...]] = [("plan", plan), ("hypervisor", hypervisor), ("both", plan, hypervisor)]
+    return [*keys, ("first", plan)] if job.first else keys
+
+
+def choose(
+    queued: Iterable[Candidate],
+    asking: Asking,
+    running: Running,
+    plans: Mapping[str, Limit],
+    hypervisors: Mapping[str, Limit],
+    now: datetime,
+) -> list[Candidate]:
+    """The jobs that the agent gets, the most urgent first; never more than its free slots. Counts in `running`."""
+    left = [job for job in queued if job.not_before_at <= now and _reaches(asking, job)]
+    chosen: list[Candidate] = []
+    usual_slots = asking.free_slots - (asking.free_slots + asking.running) // _RESERVED
+    while len(chosen) < asking.free_slots:
+        usual = sum(job.urgency != URGENT for job in chosen) < usual_slots
+        fitting = [job for job in left if (usual or job.urgency == URGENT) and _fits(job, running, plans, hypervisors)]
+        if not fitting:
+            return chosen
+        best = min(fitting, key=lambda job: _rank(job, running, now))
+        chosen.append(best)
+        left.remove(best)
+        running.add(best)
+    return chosen
+
+
+def _rank(job: Candidate, running: Running, now: datetime) -> tuple[object, ...]:
+    return (
+        job.urgency,
+        job.deadline_at > now + AT_RISK,
+        running.counts["plan", job.plan_id or ""],
+        running.counts["hypervisor", job.hypervisor_id or ""],
+        job.deadline_at,
+        job.id,
+    )
+
+
+def _reaches(asking: Asking, job: Candidate) -> bool:
+    if job.wanted_agent_id is not None and job.wanted_agent_id != asking.id:
+        return False
+    if asking.id in job.avoided and not asking.others <= job.avoided:
+        return False
+    if job.hypervisor_id is not None and job.kind != "restore" and job.hypervisor_id not in asking.hypervisors:
+        return False
+    return asking.pools is None or job.pool_id is None or job.wanted_agent_id is not None or job.pool_id in asking.pools
+
+
+def _fits(job: Candidate, running: Running, plans: Mapping[str, Limit], hypervisors: Mapping[str, Limit]) -> bool:
+    if job.kind != "backup":
+        return True
+    plan_id, hypervisor_id = job.plan_id or "", job.hypervisor_id or ""
+    plan = plans.get(plan_id, Limit())
+    bounds = [
+        (hypervisors.get(hypervisor_id, Limit()).jobs, ("hypervisor", hypervisor_id)),
+        (plan.jobs, ("plan", plan_id)),
+        (plan.jobs_per_hypervisor, ("both", plan_id, hypervisor_id)),
+    ]
+    if job.first:
+        bounds.append((plan.first_backups, ("first", plan_id)))
+    if job.urgency != URGENT and not plan.is_open:
+        return False
+    return all(not bound or running.counts[key] < bound for bound, key in bounds)

@@ -1,0 +1,122 @@
+"""What agents say of the jobs they hold, and what time says of those that they hold too long.
+
+An agent holds a job while assignment, fence and agent are those of the row. Whoever is not the holder hears STALE and
+changes nothing, whatever it reports.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from commserve.faults import LeaseLost
+from commserve.jobs import lifecycle
+from commserve.jobs.backlog import close_run
+from commserve.jobs.lifecycle import Changes, Failure, Policy, Report
+from commserve.jobs.states import ACTIVE, ENDED, LEASED, State
+from commserve.store.tables import jobs, leases
+
+
+class Answer(enum.Enum):
+    GO_ON = "go on"
+    CANCEL = "cancel"
+    STALE = "stale"
+
+
+Ended = Callable[[sa.Connection, Any, datetime], None]
+
+
+class Progress:
+    """Writes what happens to jobs. `ended` are called, in the same transaction, with each job that ends."""
+
+    def __init__(self, policy: Policy, ended: Sequence[Ended] = ()) -> None:
+        self.policy = policy
+        self._ended = ended
+
+    def holds(self, connection: sa.Connection, agent_id: str, assignment_id: str, fence: int) -> Any | None:
+        """The job, if this agent holds it."""
+        mine = sa.and_(jobs.c.assignment_id == assignment_id, jobs.c.fence == fence, jobs.c.agent_id == agent_id)
+        return connection.execute(sa.select(jobs).where(mine)).one_or_none()
+
+    def report(
+        self, connection: sa.Connection, agent_id: str, assignment_id: str, fence: int, report: Report, now: datetime
+    ) -> tuple[Answer, Any | None]:
+        """Take a report over; the answer, and the job as it is now."""
+        job = self.holds(connection, agent_id, assignment_id, fence)
+        if job is None:
+            return Answer.STALE, None
+        after = self.apply(connection, job, lifecycle.reported(job, report, now, self.policy), now)
+        return (Answer.CANCEL if after.state == State.CANCELLING else Answer.GO_ON), after
+
+    def renew(
+        self, connection: sa.Connection, agent_id: str, held: Sequence[tuple[str, int]], now: datetime
+    ) -> list[str]:
+        """A heartbeat keeps what it names; the assignments among them that the agent does not hold."""
+        mine = sa.select(jobs.c.id, jobs.c.assignment_id, jobs.c.fence).where(
+            jobs.c.agent_id == agent_id, jobs.c.state.in_(LEASED), jobs.c.assignment_id.isnot(None)
+        )
+        held_by_id = {(row.assignment_id, row.fence): row.id for row in connection.execute(mine)}
+        kept = [held_by_id[key] for key in held if key in held_by_id]
+        if kept:
+            longer = sa.update(jobs).where(jobs.c.id.in_(kept))
+            connection.execute(longer.values(lease_until=now + self.policy.lease))
+        return [assignment_id for assignment_id, fence in held if (assignment_id, fence) not in held_by_id]
+
+    def restarted(self, connection: sa.Connection, agent_id: str, boot_id: str, now: datetime) -> int:
+        """An agent began anew: what it held before is nobody's. How many."""
+        before = sa.and_(jobs.c.agent_id == agent_id, jobs.c.state.in_(LEASED), jobs.c.boot_id != boot_id)
+        return self._lose(connection, before, "restarted", now)
+
+    def revoked(self, connection: sa.Connection, agent_id: str, now: datetime) -> int:
+        """An agent counts no more: what it holds is nobody's. How many."""
+        return self._lose(connection, sa.and_(jobs.c.agent_id == agent_id, jobs.c.state.in_(LEASED)), "revoked", now)
+
+    def _lose(self, connection: sa.Connection, which: sa.ColumnElement[bool], why: str, now: datetime) -> int:
+        rows = connection.execute(sa.select(jobs).where(which, jobs.c.assignment_id.isnot(None))).all()
+        for job in rows:
+            fault = LeaseLost(f"agent {job.agent_id} was {why} while it held the job")
+            self.apply(connection, job, lifecycle.lost(job, Failure.of(fault), now, self.policy), now)
+        return len(rows)
+
+    def cancel(self, connection: sa.Connection, job: Any, by: str, now: datetime) -> Any:
+        """Ends it, or asks its agent to. The caller looked that the state allows it."""
+        return self.apply(connection, job, lifecycle.cancelled(job, by, now), now)
+
+    def watch(self, connection: sa.Connection, now: datetime) -> int:
+        """Look at every active job that time may do something to; how many changed."""
+        count = 0
+        for job in connection.execute(sa.select(jobs).where(_worth_a_look(now, self.policy))).all():
+            changes = lifecycle.watched(job, now, self.policy)
+            if changes is not None:
+                self.apply(connection, job, changes, now)
+                count += 1
+        return count
+
+    def apply(self, connection: sa.Connection, job: Any, changes: Changes, now: datetime) -> Any:
+        """Write changes to a job that was read in this transaction; the row afterwards."""
+        update = sa.update(jobs).where(jobs.c.id == job.id, jobs.c.state == job.state, jobs.c.fence == job.fence)
+        after = connection.execute(update.values(**changes).returning(jobs)).one()
+        if job.assignment_id is not None and after.assignment_id is None:
+            self._close_lease(connection, job, after, now)
+        if after.state in ENDED and job.state not in ENDED:
+            for ended in self._ended:
+                ended(connection, after, now)
+            if after.run_id is not None:
+                close_run(connection, after.run_id, now)
+        return after
+
+    def _close_lease(self, connection: sa.Connection, before: Any, after: Any, now: datetime) -> None:
+        close = sa.update(leases).where(leases.c.job_id == before.id, leases.c.fence == before.fence)
+        fault = {"fault_code": after.fault_code, "fault_message": after.fault_message}
+        connection.execute(close.values(ended_at=now, outcome=after.state, **fault))
+
+
+def _worth_a_look(now: datetime, policy: Policy) -> sa.ColumnElement[bool]:
+    """Leased, or waiting too long, or waiting for a time that a clock which went back put too far away."""
+    far_away = sa.or_(jobs.c.queued_at > now, jobs.c.not_before_at > now + policy.longest_wait)
+    too_long = jobs.c.queued_at <= now - min(policy.queue, policy.settle)
+    return sa.and_(jobs.c.state.in_(ACTIVE), sa.or_(jobs.c.assignment_id.isnot(None), far_away, too_long))

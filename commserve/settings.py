@@ -1,0 +1,48 @@
+"""The settings of a CommServe (docs/operations.md)."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.settings import SettingsInvalid
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Where Prometheus asks. Loopback, because whoever can ask needs no password."""
+
+    host: str = "127.0.0.1"
+    port: int = 9400
+
+
+@dataclass(frozen=True)
+class CommServeSettings:
+    """`http` speaks TLS unless it is on loopback. `names`: hosts by which others reach us, for the certificate."""
+
+    state: Path
+    http: str = "127.0.0.1:8400"
+    agents: str = "127.0.0.1:8401"
+    names: tuple[str, ...] = ()
+    agents_address: str = ""  # as agents are to dial it, where that is not `agents` on the host that they know us by
+    log_level: str = "info"
+    drain_seconds: float = 20.0
+    metrics: Metrics = Metrics()
+    ends_with_parent: bool = False  # for `ingot up`, whose children do not outlive it
+
+
+def split(address: str, name: str) -> tuple[str, int]:
+    """Host and port of `host:port`, `[::1]:port`. Raises SettingsInvalid."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise SettingsInvalid(f"{name}: expected host:port, found {address!r}")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

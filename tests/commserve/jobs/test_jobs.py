@@ -1,0 +1,437 @@
+"""A job from its due time to its end, in a database, with a clock that a test sets."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import sqlalchemy as sa
+
+from commserve.jobs.lifecycle import Failure
+from commserve.jobs.progress import Answer
+from commserve.jobs.states import State
+from commserve.store.tables import machines, plans, points, runs
+from runtime.faults import Retry
+from tests.commserve.office import START, Office, machine
+
+DAILY = {"schedule": {"cron": "0 13 * * *"}}
+LATER = Failure("media.repository_full", "no space", Retry.LATER)
+ELSEWHERE = Failure("vsa.host_gone", "no host", Retry.ELSEWHERE)
+NEVER = Failure("vsa.image_missing", "no image", Retry.NEVER)
+
+
+def states(office: Office, **equal: object) -> list[str]:
+    return [job.state for job in office.jobs(kind="backup", **equal)]
+
+
+def due(office: Office, count: int = 1, **plan: object) -> str:
+    """A plan with so many machines whose jobs are queued; its id."""
+    plan_id = office.protect(count, **{**DAILY, **plan})
+    office.look(hours=1)
+    return plan_id
+
+
+def test_a_plan_that_is_due_makes_one_run_and_a_job_for_each_machine(office: Office) -> None:
+    plan = due(office, 3)
+    office.look(seconds=5)
+    assert states(office) == ["QUEUED"] * 3
+    (run,) = office.get(f"/runs?plan_id={plan}")["items"]
+    assert (run["due_at"], run["state"]) == ("2026-03-02T13:00:00.000000Z", "RUNNING")
+
+
+def test_a_backup_goes_its_way_and_ends_done(office: Office) -> None:
+    plan, vsa = due(office), office.agent()
+    (job,) = office.lease(vsa)
+    assert (job.state, job.attempts, job.fence) == ("ASSIGNED", 1, 1)
+    assert office.report(job, "RUNNING", progress={"done_bytes": 5, "total_bytes": 10}) is Answer.GO_ON
+    assert office.job(job.id).state == "RUNNING"
+    assert office.report(job, "COMMITTING", sid=0x1A) is Answer.GO_ON
+    made = {"recovery_point": "000000001a", "time": "2026-03-02T13:00:07.000000Z", "parent": None, "stored_bytes": 7}
+    assert office.report(job, "DONE", result=made) is Answer.GO_ON
+    assert office.get(f"/jobs/{job.id}")["state"] == "DONE"
+    assert office.get(f"/runs?plan_id={plan}")["items"][0]["state"] == "DONE"
+    (point,) = office.get(f"/points?machine_id={job.machine_id}")["items"]
+    assert (point["id"], point["stored_bytes"]) == ("000000001a", 7)
+    assert office.get(f"/machines/{job.machine_id}")["last_point_at"] == made["time"]
+
+
+def test_warnings_make_it_done_with_warnings(office: Office) -> None:
+    due(office)
+    (job,) = office.lease(office.agent())
+    office.report(job, "DONE", warnings=["the parent was damaged"])
+    assert office.job(job.id).state == "DONE_WITH_WARNINGS"
+
+
+def test_a_job_is_nobodys_but_its_holders(office: Office) -> None:
+    due(office)
+    first, second = office.agent(), office.agent()
+    (job,) = office.lease(first)
+    assert office.lease(second) == []
+    right = {"agent_id": first, "assignment_id": job.assignment_id, "fence": job.fence}
+    for wrong in ({"agent_id": second}, {"fence": job.fence + 1}, {"assignment_id": "other"}):
+        assert office.report(SimpleNamespace(**right | wrong), "DONE") is Answer.STALE
+    assert office.job(job.id).state == "ASSIGNED"
+
+
+def test_a_lease_that_ran_out_goes_elsewhere_and_the_zombie_is_refused(office: Office) -> None:
+    due(office)
+    first, second = office.agent(), office.agent()
+    (zombie,) = office.lease(first)
+    office.look(seconds=61)
+    assert office.lease(first) == []  # the job avoids whom it was lost at, while there is somebody else
+    (again,) = office.lease(second)
+    assert (again.id, again.fence, again.attempts) == (zombie.id, 2, 2)
+    assert office.report(zombie, "COMMITTING", sid=7) is Answer.STALE
+    assert office.report(zombie, "DONE") is Answer.STALE
+    assert office.report(again, "DONE") is Answer.GO_ON
+    ends = [(lease["fence"], lease["outcome"]) for lease in office.get(f"/jobs/{again.id}/leases")["items"]]
+    assert ends == [(1, "QUEUED"), (2, "DONE")]
+
+
+def test_a_heartbeat_keeps_a_lease_and_names_what_is_lost(office: Office) -> None:
+    due(office, 2)
+    vsa = office.agent()
+    kept, left = office.lease(vsa, 3)
+    for _ in range(4):
+        office.clock.pass_(seconds=30)
+        with office.store.writing() as connection:
+            held = [(kept.assignment_id, kept.fence), ("gone", 1)]
+            assert office.services.progress.renew(connection, vsa, held, office.clock.moment) == ["gone"]
+        office.look()
+    assert office.job(kept.id).state == "ASSIGNED"
+    assert office.job(left.id).state == "QUEUED"
+
+
+def test_a_heartbeat_is_no_progress(office: Office) -> None:
+    """A read that hangs for ever must end, though its agent is well."""
+    due(office)
+    vsa = office.agent()
+    (job,) = office.lease(vsa)
+    office.report(job, "RUNNING", progress={"done_bytes": 1})
+    for _ in range(40):
+        office.look(seconds=50)
+        office.report(job, "RUNNING", progress={"done_bytes": 1})
+    after = office.job(job.id)
+    assert (after.state, after.fault_code) == ("QUEUED", "commserve.job_stalled")
+
+
+def test_what_moves_may_take_as_long_as_it_takes(office: Office) -> None:
+    due(office)
+    (job,) = office.lease(office.agent())
+    for number in range(60):
+        office.report(job, "RUNNING", progress={"done_bytes": number})
+        office.look(seconds=50)
+    assert office.job(job.id).state == "RUNNING"
+
+
+def test_an_agent_that_restarted_gives_back_what_it_held(office: Office) -> None:
+    due(office)
+    vsa = office.agent()
+    (job,) = office.lease(vsa, boot_id="one")
+    with office.store.writing() as connection:
+        assert office.services.progress.restarted(connection, vsa, "two", office.clock.moment) == 1
+    (again,) = office.lease(vsa, boot_id="two")
+    assert again.id == job.id
+    assert office.report(job, "DONE") is Answer.STALE
+
+
+@pytest.mark.parametrize(("committed", "expected"), [(True, State.DONE_WITH_WARNINGS), (False, State.QUEUED)])
+def test_a_commit_whose_agent_was_lost_is_settled_by_the_register(
+    office: Office, committed: bool, expected: State
+) -> None:
+    due(office)
+    vsa = office.agent()
+    (job,) = office.lease(vsa)
+    office.report(job, "COMMITTING", sid=0x1A)
+    office.look(seconds=61)
+    lost = office.job(job.id)
+    assert (lost.state, lost.assignment_id, lost.sid) == ("COMMITTING", None, 0x1A)
+    assert office.lease(vsa) == []
+    assert office.report(job, "DONE") is Answer.STALE
+    (media,) = [agent["id"] for agent in office.all_pages("/agents?role=mediaagent")]
+    settling = next(job for job in office.lease(media, 9) if job.id == lost.id)
+    office.report(settling, "DONE", result={"committed": committed})
+    assert office.job(job.id).state == expected
+    if not committed:
+        (again,) = office.lease(vsa)
+        office.report(again, "DONE")
+        assert office.job(job.id).state == "DONE"
+
+
+def test_a_media_agent_that_is_lost_while_it_settles_is_followed_by_another(office: Office) -> None:
+    due(office)
+    (job,) = office.lease(office.agent())
+    office.report(job, "COMMITTING", sid=3)
+    office.look(seconds=61)
+    (media,) = [agent["id"] for agent in office.all_pages("/agents?role=mediaagent")]
+    zombie = next(each for each in office.lease(media, 9) if each.id == job.id)
+    office.look(seconds=61)
+    office.look(seconds=61)
+    again = next(each for each in office.lease(media, 9) if each.id == job.id)
+    assert office.report(zombie, "DONE", result={"committed": False}) is Answer.STALE
+    office.report(again, "DONE", result={"committed": True})
+    assert office.job(job.id).state == "DONE_WITH_WARNINGS"
+
+
+def test_a_commit_that_nobody_can_settle_ends_saying_so(office: Office) -> None:
+    due(office)
+    (job,) = office.lease(office.agent())
+    office.report(job, "COMMITTING", sid=3)
+    office.look(seconds=61)
+    office.look(days=1, seconds=1)
+    after = office.job(job.id)
+    assert (after.state, after.fault_code) == ("FAILED", "commserve.outcome_unknown")
+
+
+def test_a_failure_later_waits_longer_each_time_and_is_bounded(office: Office) -> None:
+    due(office, limits={"attempts": 3})
+    vsa = office.agent()
+    waits = []
+    for _ in range(2):
+        (job,) = office.lease(vsa)
+        office.report(job, "FAILED", failure=LATER)
+        after = office.job(job.id)
+        waits.append((after.not_before_at - office.clock.moment).total_seconds())
+        assert office.lease(vsa) == []
+        office.clock.moment = after.not_before_at
+    (job,) = office.lease(vsa)
+    office.report(job, "FAILED", failure=LATER)
+    assert waits == [60, 120]
+    assert office.get(f"/jobs/{job.id}")["fault"]["code"] == "media.repository_full"
+    assert office.get(f"/jobs/{job.id}")["state"] == "FAILED"
+    assert office.get(f"/machines/{job.machine_id}")["strikes"] == 1
+
+
+def test_a_failure_that_trying_again_does_not_help_ends_it_at_once(office: Office) -> None:
+    due(office)
+    (job,) = office.lease(office.agent())
+    office.report(job, "FAILED", failure=NEVER)
+    assert office.job(job.id).state == "FAILED"
+
+
+def test_a_failure_elsewhere_avoids_its_agent_while_there_is_another(office: Office) -> None:
+    due(office)
+    first, second = office.agent(), office.agent()
+    (job,) = office.lease(first)
+    office.report(job, "FAILED", failure=ELSEWHERE)
+    assert office.lease(first) == []
+    (job,) = office.lease(second)
+    office.report(job, "FAILED", failure=ELSEWHERE)
+    office.clock.pass_(minutes=10)
+    assert [each.id for each in office.lease(first)] == [job.id]  # nobody is left to prefer
+
+
+def test_a_returned_job_costs_no_attempt_but_not_for_ever(office: Office) -> None:
+    due(office, limits={"attempts": 1})
+    vsa = office.agent()
+    for _ in range(20):
+        (job,) = office.lease(vsa)
+        office.report(job, "RETURNED")
+        assert office.job(job.id).attempts == 0
+    (job,) = office.lease(vsa)
+    office.report(job, "RETURNED")
+    after = office.job(job.id)
+    assert (after.state, after.fault_code) == ("FAILED", "commserve.job_returned")
+
+
+def test_cancelling_ends_what_waits_at_once_and_what_runs_through_its_agent(office: Office) -> None:
+    due(office, 2)
+    (running,) = office.lease(office.agent())
+    (queued,) = [job for job in office.jobs(kind="backup") if job.id != running.id]
+    assert office.post(f"/jobs/{queued.id}/cancel")["state"] == "CANCELLED"
+    assert office.post(f"/jobs/{running.id}/cancel")["state"] == "CANCELLING"
+    assert office.post(f"/jobs/{running.id}/cancel")["state"] == "CANCELLING"
+    assert office.report(running, "RUNNING", progress={"done_bytes": 1}) is Answer.CANCEL
+    assert office.report(running, "COMMITTING", sid=3) is Answer.CANCEL
+    office.report(running, "CANCELLED")
+    found = office.get(f"/jobs/{running.id}")
+    assert (found["state"], found["cancelled_by"]) == ("CANCELLED", "root")
+
+
+def test_cancelling_ends_also_when_the_agent_never_says_so(office: Office) -> None:
+    due(office, 2)
+    silent, deaf = office.lease(office.agent(), 4)
+    for job in (silent, deaf):
+        office.post(f"/jobs/{job.id}/cancel")
+    for number in range(20):
+        office.look(seconds=40)
+        office.report(deaf, "RUNNING", progress={"done_bytes": number})
+    assert states(office) == ["CANCELLED", "CANCELLED"]
+
+
+def test_an_agent_that_was_done_before_it_heard_of_the_cancelling_is_believed(office: Office) -> None:
+    due(office)
+    (job,) = office.lease(office.agent())
+    office.post(f"/jobs/{job.id}/cancel")
+    office.report(job, "DONE")
+    assert office.job(job.id).state == "DONE"
+
+
+def test_what_commits_cannot_be_cancelled(office: Office) -> None:
+    due(office)
+    (job,) = office.lease(office.agent())
+    office.report(job, "COMMITTING", sid=3)
+    answer = office.ask("POST", f"/jobs/{job.id}/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (409, "commserve.state_forbids")
+
+
+def test_a_job_that_nobody_takes_ends_saying_so(office: Office) -> None:
+    due(office)
+    office.look(days=7, seconds=1)
+    job = office.jobs(kind="backup")[0]
+    assert (job.state, job.fault_code) == ("FAILED", "commserve.job_not_taken")
+
+
+def test_a_due_time_that_overlaps_coalesces(office: Office) -> None:
+    plan = due(office, 2)
+    (job,) = office.lease(office.agent())
+    office.report(job, "DONE")
+    office.look(days=1)
+    assert sorted(states(office)) == ["DONE", "QUEUED", "QUEUED"]
+    newest = office.get(f"/runs?plan_id={plan}")["items"][0]
+    assert newest["coalesced"] == 1
+
+
+def test_a_run_with_failures_is_partial_and_one_without_machines_is_empty(office: Office) -> None:
+    plan = due(office, 2)
+    empty = office.protect(0, **DAILY)
+    good, bad = office.lease(office.agent(), 4)
+    office.report(good, "DONE")
+    office.report(bad, "FAILED", failure=NEVER)
+    office.look(days=1)
+    assert [run["state"] for run in office.get(f"/runs?plan_id={plan}")["items"]] == ["RUNNING", "PARTIAL"]
+    assert [run["state"] for run in office.get(f"/runs?plan_id={empty}")["items"]] == ["EMPTY"]
+
+
+def test_two_schedulers_start_a_run_once(office: Office) -> None:
+    plan = office.protect(1, **DAILY)
+    with office.store.writing() as connection:
+        row = connection.execute(sa.select(plans).where(plans.c.id == plan)).one()
+    office.look(hours=1)
+    with office.store.writing() as connection:  # the other one looked when the first did
+        connection.execute(sa.update(plans).values(looked_at=row.looked_at, next_due_at=row.next_due_at))
+    office.look()
+    with office.store.reading() as connection:
+        assert len(connection.execute(sa.select(runs)).all()) == 1
+
+
+def test_a_clock_that_went_back_starts_no_run_twice_and_misses_none(office: Office) -> None:
+    due(office)
+    vsa = office.agent()
+    (job,) = office.lease(vsa)
+    office.report(job, "DONE")
+    office.look(hours=-12)
+    assert states(office) == ["DONE"]
+    for _ in range(36 * 2):
+        office.look(minutes=30)
+    with office.store.reading() as connection:
+        instants = connection.execute(sa.select(runs.c.due_at).order_by(runs.c.due_at)).scalars().all()
+    assert [instant.isoformat() for instant in instants] == ["2026-03-02T13:00:00+00:00", "2026-03-03T13:00:00+00:00"]
+
+
+def test_a_clock_that_went_back_makes_no_lease_longer(office: Office) -> None:
+    due(office)
+    (job,) = office.lease(office.agent())
+    office.look(days=-30)
+    office.look(seconds=61)
+    assert office.job(job.id).state == "QUEUED"
+
+
+def test_nothing_starts_outside_the_window_and_what_runs_is_finished(office: Office) -> None:
+    window = {"schedule": {"cron": "0 13 * * *", "windows": [{"start": "13:00", "end": "14:00"}]}}
+    due(office, 2, **window)
+    vsa = office.agent()
+    (job,) = office.lease(vsa)
+    office.clock.pass_(hours=1)
+    assert office.lease(vsa) == []
+    assert office.report(job, "RUNNING", progress={"done_bytes": 1}) is Answer.GO_ON
+    office.report(job, "DONE")
+    assert office.job(job.id).state == "DONE"
+    office.clock.pass_(hours=23)
+    assert len(office.lease(vsa)) == 1
+
+
+def test_a_backup_that_somebody_asks_for_starts_outside_the_window(office: Office) -> None:
+    office.protect(1, schedule={"cron": "", "windows": [{"start": "01:00", "end": "02:00"}]})
+    (found,) = office.all_pages("/machines")
+    made = office.post(f"/machines/{found['id']}/backup")
+    assert [job.id for job in office.lease(office.agent())] == [made["id"]]
+    again = office.ask("POST", f"/machines/{found['id']}/backup")
+    assert (again.status_code, again.json()["code"]) == (409, "commserve.job_active")
+
+
+@pytest.mark.parametrize("change", [{"excluded_until": START.replace(year=2030)}, {"protectable": False}])
+def test_a_machine_that_is_left_out_gets_no_job(office: Office, change: dict[str, object]) -> None:
+    office.protect(1, **DAILY)
+    with office.store.writing() as connection:
+        connection.execute(sa.update(machines).values(**change))
+    office.look(hours=1)
+    assert states(office) == []
+
+
+def test_a_failed_job_is_tried_again_as_a_new_one(office: Office) -> None:
+    due(office)
+    (job,) = office.lease(office.agent())
+    assert office.ask("POST", f"/jobs/{job.id}/retry").status_code == 409
+    office.report(job, "FAILED", failure=NEVER)
+    again = office.post(f"/jobs/{job.id}/retry")
+    assert again["id"] != job.id
+    assert (again["state"], again["machine_id"], again["arguments"]) == ("QUEUED", job.machine_id, job.arguments)
+
+
+def test_hypervisors_are_discovered_at_once_and_then_now_and_then(office: Office) -> None:
+    lab = office.hypervisor(discover_minutes=15)
+    office.look()
+    (job,) = office.lease(office.agent())
+    assert (job.kind, job.hypervisor_id) == ("discover", lab)
+    office.discover(lab, machine("web"))
+    office.report(job, "DONE")
+    office.look(minutes=14)
+    assert len(office.jobs(kind="discover")) == 1
+    office.look(minutes=2)
+    assert len(office.jobs(kind="discover")) == 2
+
+
+def test_a_hypervisor_with_agents_is_theirs_alone(office: Office) -> None:
+    bound, other = office.agent(), office.agent()
+    office.hypervisor(agents=[bound])
+    office.look()
+    assert office.lease(other) == []
+    assert len(office.lease(bound)) == 1
+
+
+def test_draining_and_revoked_agents_get_nothing(office: Office) -> None:
+    due(office)
+    vsa = office.agent()
+    office.post(f"/agents/{vsa}/drain")
+    assert office.lease(vsa) == []
+    office.post(f"/agents/{vsa}/resume")
+    (job,) = office.lease(vsa)
+    office.post(f"/agents/{vsa}/revoke")
+    assert office.job(job.id).state == "QUEUED"
+    assert office.lease(vsa) == []
+    assert office.ask("POST", f"/agents/{vsa}/resume").status_code == 409
+
+
+def test_what_retention_lets_go_is_expired_by_a_media_agent_and_never_by_a_vsa(office: Office) -> None:
+    plan = office.protect(1, schedule={"cron": ""}, retention={"daily": 2, "floor": 1})
+    pool = office.get(f"/plans/{plan}")["pool_id"]
+    (found,) = office.all_pages("/machines")
+    with office.store.writing() as connection:
+        for day in range(4):
+            time = START.replace(day=day + 1, month=2)
+            row = {"pool_id": pool, "id": f"{day:010x}", "machine_id": found["id"], "time": time}
+            connection.execute(sa.insert(points).values(**row))
+        connection.exec_driver_sql("UPDATE pools SET read_at = 0")
+    office.clock.moment = START.replace(month=2, day=5)
+    office.look()
+    assert office.jobs(kind="expire") == []  # a catalog that is a day old decides nothing
+    with office.store.writing() as connection:
+        connection.execute(sa.text("UPDATE pools SET read_at = (SELECT looked_at FROM plans)"))
+    office.look(hours=1)
+    assert "expire" not in [job.kind for job in office.lease(office.agent(), 9)]
+    (media,) = [agent["id"] for agent in office.all_pages("/agents?role=mediaagent")]
+    (job,) = [job for job in office.lease(media, 9) if job.kind == "expire"]
+    assert job.arguments["points"] == ["0000000000", "0000000001"]
+    office.report(job, "DONE")
+    assert [point["id"] for point in office.all_pages("/points")] == ["0000000003", "0000000002"]
