@@ -16,24 +16,18 @@ from ingot.sources import Images, description, open_sources
 from media.backup import Backup, Report
 from media.container_reader import ContainerReader
 from media.extents import Extent
-from media.faults import DamageFault, ParentDamaged, ParentUnfit
+from media.faults import ParentDamaged
 from media.key_slots import Secret
-from media.known_chunks import KnownChunks, MemoryKnownChunks
+from media.known_chunks import KnownChunks
 from media.local_log import LocalLog
-from media.marks import MarkKind, read_marks
+from media.parents import choose_parent
 from media.pool import Pool, open_pool
 from media.reader import DiskRestore, Outcome
-from media.rebuild import CaughtUp, catch_up
-from media.recovery_point import Commit, DiskTree, Machine, list_points
+from media.recovery_point import Commit, DiskTree, Machine
 from media.repository.locate import open_place
 from media.session import Process
 from media.session_log import DiskName
-from mediaagent.ddb.chunk_index import ChunkIndex, open_index
-from mediaagent.ddb.directory import default_directory
-from mediaagent.ddb.faults import DdbFault
-from mediaagent.ddb.footer_cache import FooterCache
-from mediaagent.ddb.history import Remembering, is_same
-from mediaagent.ddb.opening import Limits, discard
+from mediaagent.ddb.pool_index import Rebuilt, Told, pool_index, rebuild_pool_index
 from runtime.clock import Clock, SystemClock
 from runtime.tasks import worker_count
 from vsa.disks.continued import ContinuedFile
@@ -42,8 +36,6 @@ from vsa.disks.image_target import ImageTarget
 from vsa.disks.nbd_target import NbdTarget
 from vsa.disks.target import Target, is_device, open_target
 from vsa.nbd.url import NbdUrl
-
-MISSES_MAX_CHUNKS = 200_000  # 60 MB: what a backup without an index remembers of what it stored itself
 
 
 class Progress(Protocol):
@@ -72,94 +64,19 @@ def open_repo(url: str, secret: Secret) -> Repo:
 
 @contextmanager
 def index_of(repo: Repo, directory: Path | None, progress: Progress) -> Iterator[KnownChunks]:
-    """The index of a repository, brought up to date; what is recorded in it is durable when the context ends.
-
-    An index that cannot be used costs space, never a backup: misses are answered then, and a note says why.
-    """
-    try:
-        place = directory or default_directory(repo.pool.id.bytes)
-        index = _open_same(repo, place)
-    except DdbFault as fault:
-        repo.notes.append(f"the index cannot be used, so data that other machines stored is stored again: {fault}")
-        yield MemoryKnownChunks(MISSES_MAX_CHUNKS)
-        return
-    repo.notes += index.notes
-    with index:
-        known = Remembering(index, place, repo.pool.repository)
-        _catch_up(repo, known, place, progress)
-        yield known
-    if known.failure is not None:
-        repo.notes.append(f"the index did not learn everything, so some data may be stored twice: {known.failure}")
-    if index.fault is not None:
-        repo.notes.append(f"the index failed on the way, so some data may be stored twice: {index.fault}")
+    """The index of a repository, brought up to date; what is recorded in it is durable when the context ends."""
+    with pool_index(repo.pool, directory, _told(progress), repo.notes) as index:
+        repo.containers = index.containers
+        yield index.known
 
 
-def _open_same(repo: Repo, place: Path) -> ChunkIndex:
-    """The index at `place`, begun anew when the repository was rolled back since it was used. Raises DdbFault."""
-    index = open_index(place, repo.pool.id.bytes)
-    try:
-        if is_same(place, repo.pool.repository, index.containers()):
-            return index
-    except BaseException:
-        index.close()
-        raise
-    index.close()
-    repo.notes.append("the index here is not of what lies in the repository now, as after a roll-back; it is made anew")
-    discard(place, Limits())
-    return open_index(place, repo.pool.id.bytes)
-
-
-def _catch_up(repo: Repo, known: KnownChunks, place: Path, progress: Progress) -> CaughtUp:
-    footers = FooterCache(place, repo.pool.id.bytes)
-    repo.containers = ContainerReader(repo.pool, footers)
-    learned = catch_up(
-        repo.pool, repo.containers, known, lambda count: progress.begin("index", count), progress.advance
-    )
-    if learned.gone:
-        repo.notes.append(
-            f"{len(learned.gone)} containers that the index knows are gone; their chunks are stored again"
-        )
-        footers.forget(learned.gone)  # or they would confirm what is there no more
-    repo.notes += [f"left out of the index: {fault}" for fault in learned.damaged.values()]
-    return learned
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """An index made anew, and where it lies."""
-
-    directory: Path
-    learned: CaughtUp
+def _told(progress: Progress) -> Told:
+    return Told(lambda count: progress.begin("index", count), progress.advance)
 
 
 def rebuild_index(repo: Repo, directory: Path | None, progress: Progress) -> Rebuilt:
-    """Drop the index of a repository on this machine and make it again from the containers' footers.
-
-    Raises DdbFault, DdbForeign included: what is not this repository's index is not removed.
-    """
-    place = directory or default_directory(repo.pool.id.bytes)
-    open_index(place, repo.pool.id.bytes).close()  # is it ours
-    discard(place, Limits())
-    with open_index(place, repo.pool.id.bytes) as index:
-        learned = _catch_up(repo, Remembering(index, place, repo.pool.repository), place, progress)
-    if index.fault is not None:
-        raise index.fault
-    return Rebuilt(place, learned)
-
-
-def forget_containers(repo: Repo, directory: Path | None, cids: set[int]) -> None:
-    """Have the index on this machine answer with these containers no more, so that the next backup stores their
-    chunks again.
-    """
-    try:
-        place = directory or default_directory(repo.pool.id.bytes)
-        if not cids or not (place / "ddb.json").exists():
-            return
-        with open_index(place, repo.pool.id.bytes) as index:
-            index.forget(cids)
-        FooterCache(place, repo.pool.id.bytes).forget(cids)
-    except DdbFault as fault:
-        repo.notes.append(f"the index still knows damaged containers; `ingot rebuild` after removing them: {fault}")
+    """Drop the index of a repository on this machine and make it again. Raises DdbFault."""
+    return rebuild_pool_index(repo.pool, directory, _told(progress), repo.notes)
 
 
 def back_up(
@@ -170,7 +87,8 @@ def back_up(
     Raises what `media.backup.Backup.run` does, and the faults of the images.
     """
     with ExitStack() as stack:
-        chosen = _parent(repo, images.machine, parent)
+        chosen, notes = choose_parent(repo.pool, images.machine, parent)
+        repo.notes += notes
         sources = open_sources(stack, images, repo.pool, chosen, repo.clock, repo.notes)
         known = stack.enter_context(index_of(repo, index, progress))
         machine = Machine(images.machine, images.machine)
@@ -190,34 +108,6 @@ def back_up(
             # The images hold everything, so a damaged parent costs reading them whole and nothing else.
             repo.notes.append(f"backed up without a parent, because it is damaged: {fault}")
             return run(None)
-
-
-def _parent(repo: Repo, machine: str, parent: str) -> Commit | None:
-    if parent == "none":
-        return None
-    points = list_points(repo.pool)
-    chosen = points.newest_of(machine) if parent == "auto" else points.find(parent)
-    if chosen is None:
-        return None
-    if chosen.machine.id != machine:
-        raise ParentUnfit(
-            f"--parent {parent}: expected a recovery point of {machine}, found one of {chosen.machine.name}"
-        )
-    if is_suspect(repo, chosen):
-        # Older points share its data, so they may be hit as well; reading everything costs nothing but time.
-        repo.notes.append(f"backed up without a parent, because {chosen.id} is marked suspect")
-        return None
-    return chosen
-
-
-def is_suspect(repo: Repo, commit: Commit) -> bool:
-    """Whether the last verification found damage. Marks that cannot be read say that it did."""
-    try:
-        marks = read_marks(repo.pool, commit.sid)
-    except DamageFault:
-        return True
-    verdicts = [mark.kind for mark in marks if mark.kind in (MarkKind.SUSPECT, MarkKind.VERIFIED)]
-    return verdicts[-1:] == [MarkKind.SUSPECT]
 
 
 def restore(

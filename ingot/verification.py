@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingot.embedded import Progress, Repo, forget_containers
+from ingot.embedded import Progress, Repo
 from media.extents import Extent, within
 from media.faults import DamageFault, RepositoryFault
 from media.ids import sid_text
@@ -20,6 +20,7 @@ from media.reader import Lost
 from media.recovery_point import Commit, DiskTree, Points, RecoveryPoint, read_point
 from media.tree import TreeReader
 from media.verify import DamagedContainer, Verification, verify_point
+from mediaagent.ddb.pool_index import forget_containers
 from runtime.tasks import worker_count
 
 
@@ -71,7 +72,7 @@ def verify_points(repo: Repo, commits: list[Commit], index: Path | None, progres
         else:
             damaged |= _verify(repo, point, one, progress)
         _mark(repo, commit, good=one.good)
-    forget_containers(repo, index, damaged)
+    _forget(repo, index, damaged)
     return Result(checked)
 
 
@@ -91,7 +92,7 @@ def verify_everything(repo: Repo, points: Points, index: Path | None, progress: 
         one = Checked(commit.id, commit.machine.name, fault=fault, lost=verdict.lost.get(commit.sid, {}))
         checked.append(one)
         _mark(repo, commit, good=one.good)
-    forget_containers(repo, index, set(verdict.damaged))
+    _forget(repo, index, set(verdict.damaged))
     return Result(checked, verdict.containers, verdict.damaged)
 
 
@@ -126,6 +127,12 @@ def _containers_of(repo: Repo, disk: DiskTree, lost: list[Extent]) -> set[int]:
             rows = (starts < extent.end) & (starts + leaf.lengths > extent.offset)
             found.update(leaf.places.cids[rows].tolist())
     return found
+
+
+def _forget(repo: Repo, index: Path | None, cids: set[int]) -> None:
+    note = forget_containers(repo.pool, index, cids)
+    if note is not None:
+        repo.notes.append(note)
 
 
 def _mark(repo: Repo, commit: Commit, *, good: bool) -> None:

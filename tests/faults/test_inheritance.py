@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ingot.embedded import is_suspect
 from media.container import Kind
 from media.ids import CONTAINERS, sid_text
 from media.marks import MarkKind, put_mark
+from media.parents import is_suspect
 from media.recovery_point import list_points
 from tests.faults.scenario import (
     BLOCK,
@@ -60,7 +60,7 @@ def test_nothing_is_inherited_from_a_suspect_point(tmp_path: Path, parent: str) 
     repo = make_repo(unsynced(root))
     first = back_up_image(repo, image, DISK, index)
     put_mark(repo.pool, first.sid, MarkKind.SUSPECT, "test", "", repo.clock)
-    assert is_suspect(repo, list_points(repo.pool).find("1"))
+    assert is_suspect(repo.pool, list_points(repo.pool).find("1"))
     point = back_up_image(repo, image, DISK, index, parent=parent)
     assert point.parent is None
     assert any("suspect" in note for note in repo.notes)
