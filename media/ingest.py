@@ -95,7 +95,9 @@ class DiskIngest:
         if self._changes is not None:
             count = -(-self.disk.size // self._segment_bytes)
             gone = {segment for segment in old if segment >= count} if self._shrank else set()
-            yield from sorted({*self._changes, *gone})
+            segments = sorted({*self._changes, *gone})
+            self._log.expect(self.number, segments)
+            yield from segments
             return
         data = self._data_segments()
         upper, lower = next(data, None), next(old, None)

@@ -49,12 +49,13 @@ class TagWrong(Exception):
 class DataKey:
     """Seals and opens the payloads of records. Thread-safe; a session has one, or several one after another."""
 
-    __slots__ = ("_gcm", "key_id", "wrapped")
+    __slots__ = ("_gcm", "key", "key_id", "wrapped")
 
     seal = 1
 
     def __init__(self, key_id: int, key: bytes, wrapped: bytes) -> None:
         self.key_id = key_id
+        self.key = key
         self.wrapped = wrapped
         self._gcm = AESGCM(key)
 

@@ -122,6 +122,9 @@ class LocalLog:
         except DamageFault as fault:
             raise ParentDamaged(f"disk {disk} of the parent: {fault}") from fault
 
+    def expect(self, disk: int, segments: list[int]) -> None:
+        """Pages are at hand."""
+
     def parent_leaf(self, disk: int, segment: int) -> Leaf | None:
         old = self._old[disk]
         if old is None:

@@ -144,6 +144,14 @@ def decode(plain: bytes, ref: PageRef, page_key: bytes, level: int, index: int, 
     return page
 
 
+def decode_leaf(plain: bytes, where: str) -> Leaf:
+    """The leaf page in `plain`, whoever says so; places may be misses. Raises PageCorrupt, which names `where`."""
+    page, _ = _decode_shape(plain, where)
+    if not isinstance(page, Leaf):
+        raise PageCorrupt(f"{where}: page of level {page.level}, expected a leaf")
+    return page
+
+
 def places_start(plain: bytes) -> int:
     """Where in a page's plain bytes the places begin, which its fingerprint does not cover."""
     level, n, _ = _HEAD.unpack_from(plain)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -18,13 +19,13 @@ from ext.fingerprint import Fingerprinter
 from media.container import Footer
 from media.container_reader import ContainerReader
 from media.extents import Extent, normal, total, within
-from media.faults import DamageFault, RecordMissing
+from media.faults import DamageFault
 from media.fetching import MOST_REQUESTS, Fetched, Fetching
 from media.opening import Batch, Opener
 from media.page import Leaf, PageRef
 from media.pool import Pool
 from media.recovery_point import DiskTree
-from media.restore_plan import Chunks, Run, runs
+from media.restore_plan import Chunks, Run, confirmed, neighbours, runs
 from media.tree import TreeReader
 from runtime.tasks import in_parallel
 
@@ -220,7 +221,7 @@ class DiskRestore:
         for record, start in zip(batch.records, batch.starts, strict=True):
             for offset in chunks.offsets[record.first_row : record.last_row].tolist():
                 pieces.append((offset, start, record.plain_len))
-        for offset, start, length in _joined(pieces):
+        for offset, start, length in neighbours(pieces):
             self._target.write(offset, view[start : start + length])
             with self._lock:
                 self._outcome.bytes_written += length
@@ -228,20 +229,10 @@ class DiskRestore:
 
     def _confirmed(self, chunks: Chunks, footer: Footer, cid: int) -> Chunks:
         """The chunks in slot order, each slot confirmed by the footer; what the container does not hold is lost."""
-        slots = chunks.slots.astype(np.int64)
-        wrong = slots >= len(footer)
-        there = np.flatnonzero(~wrong)
-        wrong[there] = (footer["fingerprint"][slots[there]] != chunks.fingerprints[there]).any(axis=1)
-        found = np.ones(len(slots), np.bool_)
-        for row in np.flatnonzero(wrong).tolist():
-            try:
-                slots[row] = self._containers.slot_of(cid, int(slots[row]), chunks.fingerprints[row].tobytes())
-            except RecordMissing as fault:
-                found[row] = False
-                self._lose_chunks(chunks, row, row + 1, fault)
-        rows = np.flatnonzero(found)
-        rows = rows[np.lexsort((chunks.offsets[rows], slots[rows]))]
-        return replace(chunks.rows(rows), slots=slots[rows].astype(np.uint32))
+        found, missing = confirmed(chunks, footer, partial(self._containers.slot_of, cid))
+        for row, fault in missing:
+            self._lose_chunks(chunks, row, row + 1, fault)
+        return found
 
     def _lose_chunks(self, chunks: Chunks, first: int, last: int, fault: DamageFault) -> None:
         """Report the chunks of rows [first, last) as lost; they read as zero."""
@@ -255,17 +246,3 @@ class DiskRestore:
     def _lose(self, extents: Iterable[Extent], fault: DamageFault) -> None:
         with self._lock:
             self._outcome.lost += [Lost(extent, fault) for extent in extents]
-
-
-def _joined(pieces: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
-    """Pieces that follow one another both on the disk and in memory become one write."""
-    merged: tuple[int, int, int] | None = None
-    for offset, start, length in pieces:
-        if merged is not None and merged[0] + merged[2] == offset and merged[1] + merged[2] == start:
-            merged = (merged[0], merged[1], merged[2] + length)
-            continue
-        if merged is not None:
-            yield merged
-        merged = (offset, start, length)
-    if merged is not None:
-        yield merged

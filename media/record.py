@@ -165,10 +165,47 @@ def open_checked(
             return True
         content = scratch[:content_len]
         key.open_into(nonce, payload, bound, content)
+    except TagWrong:
+        return False
+    return expand_into(codec, content, decompressor, out)
+
+
+def unseal_record(buffer: memoryview, where: object, find_key: KeyFinder, *, sealed_pool: bool) -> tuple[Header, bytes]:
+    """The header and the content, still compressed, of the record at the start of `buffer`: its tag (or hash) is right.
+
+    Raises RecordCorrupt, RecordUnsealed or FormatTooNew, which name `where`.
+    """
+    header = read_header(buffer, where)
+    payload = buffer[HEADER_BYTES : HEADER_BYTES + header.stored_len]
+    if len(payload) < header.stored_len:
+        raise RecordCorrupt(f"{where}: {len(payload)} of {header.stored_len} bytes of the payload")
+    if sealed_pool and not header.seal:
+        raise RecordUnsealed(f"{where}: not sealed; this repository's encryption is on")
+    key = find_key(header.key_id)
+    if key is None or key.seal != header.seal:
+        raise RecordCorrupt(f"{where}: no key {header.key_id:016x} for seal {header.seal} in the container's key table")
+    try:
+        return header, key.open(header.nonce, payload, bytes(buffer[:_BOUND_BYTES]))
+    except TagWrong:
+        raise RecordCorrupt(
+            f"{where}: {header.stored_len} bytes fail their {'tag' if header.seal else 'hash'}"
+        ) from None
+
+
+def expand_into(
+    codec: int, content: bytes | memoryview, decompressor: zstandard.ZstdDecompressor, out: memoryview
+) -> bool:
+    """Whether `content` is exactly the plain bytes that fill `out`."""
+    try:
+        if codec == Codec.RAW:
+            if len(content) != len(out):
+                return False
+            out[:] = content
+            return True
         if zstandard.frame_content_size(content) != len(out):
             return False
-        return decompressor.stream_reader(content, read_size=content_len).readinto(out) == len(out)
-    except (TagWrong, zstandard.ZstdError):
+        return decompressor.stream_reader(content, read_size=len(content)).readinto(out) == len(out)
+    except zstandard.ZstdError:
         return False
 
 
@@ -185,21 +222,7 @@ def read_record(
     Tag (or hash), bounds and plain length are checked here; **the fingerprint is checked by the caller**, who has a
     batch of them. Raises RecordCorrupt, RecordUnsealed or FormatTooNew, which name `where`.
     """
-    header = read_header(buffer, where)
-    payload = buffer[HEADER_BYTES : HEADER_BYTES + header.stored_len]
-    if len(payload) < header.stored_len:
-        raise RecordCorrupt(f"{where}: {len(payload)} of {header.stored_len} bytes of the payload")
-    if sealed_pool and not header.seal:
-        raise RecordUnsealed(f"{where}: not sealed; this repository's encryption is on")
-    key = find_key(header.key_id)
-    if key is None or key.seal != header.seal:
-        raise RecordCorrupt(f"{where}: no key {header.key_id:016x} for seal {header.seal} in the container's key table")
-    try:
-        content = key.open(header.nonce, payload, bytes(buffer[:_BOUND_BYTES]))
-    except TagWrong:
-        raise RecordCorrupt(
-            f"{where}: {header.stored_len} bytes fail their {'tag' if header.seal else 'hash'}"
-        ) from None
+    header, content = unseal_record(buffer, where, find_key, sealed_pool=sealed_pool)
     plain = content
     if header.codec == Codec.ZSTD:
         try:

@@ -89,7 +89,7 @@ class RecoveryPoint:
 
 def encode_detail(pool: Pool, point: RecoveryPoint, key: SealingKey) -> tuple[bytes, bytes]:
     """The object that holds `point`, and the fingerprint by which its register names it."""
-    plain = json.dumps(_detail_json(point), sort_keys=True, separators=(",", ":")).encode()
+    plain = json.dumps(detail_json(point), sort_keys=True, separators=(",", ":")).encode()
     fingerprint = hmac.digest(pool.keys.page, plain, hashlib.sha256)
     content = zstandard.ZstdCompressor(level=3).compress(plain)
     table = encode_key_table(key)
@@ -99,7 +99,8 @@ def encode_detail(pool: Pool, point: RecoveryPoint, key: SealingKey) -> tuple[by
     return frame.encode(pool.keys, Kind.DETAIL, detail_name(point.sid), bytes(body)), fingerprint
 
 
-def _detail_json(point: RecoveryPoint) -> JSON:
+def detail_json(point: RecoveryPoint) -> JSON:
+    """What the detail says."""
     return {
         "machine": {"id": point.machine.id, "name": point.machine.name},
         "parent": None if point.parent is None else sid_text(point.parent),
@@ -177,20 +178,24 @@ def read_point(pool: Pool, commit: Commit) -> RecoveryPoint:
         )
         if hmac.digest(pool.keys.page, plain, hashlib.sha256) != commit.detail:
             raise RecordCorrupt(f"{name}: not the detail {commit.detail.hex()[:16]} that its register names")
-        value = json.loads(plain)
-        return RecoveryPoint(
-            sid=commit.sid,
-            machine=commit.machine,
-            parent=commit.parent,
-            time=commit.time,
-            disks=[_disk_of(disk) for disk in value["disks"]],
-            description=value["description"],
-            statistics=value["statistics"],
-        )
+        return point_of(commit.sid, json.loads(plain))
     except ObjectMissing:
         raise ObjectCorrupt(f"{name}: expected the detail of recovery point {commit.id}, found nothing") from None
     except (KeyError, ValueError, TypeError) as error:
         raise ObjectCorrupt(f"{name}: expected a recovery point's detail, found {error!r}") from error
+
+
+def point_of(sid: int, detail: JSON) -> RecoveryPoint:
+    """The point that a detail describes. Raises KeyError, ValueError or TypeError for what is none."""
+    return RecoveryPoint(
+        sid=sid,
+        machine=Machine(str(detail["machine"]["id"]), str(detail["machine"]["name"])),
+        parent=None if detail["parent"] is None else int(detail["parent"], 16),
+        time=str(detail["time"]),
+        disks=[_disk_of(disk) for disk in detail["disks"]],
+        description=detail["description"],
+        statistics=detail["statistics"],
+    )
 
 
 def expired_sids(pool: Pool) -> set[int]:

@@ -6,8 +6,8 @@ each record is made at once for a whole container.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from media.container import Footer
 from media.extents import Extent
+from media.faults import RecordMissing
 from media.known_chunks import Fingerprints, keys
 from media.page import Leaf
 from media.record import HEADER_BYTES
@@ -174,3 +175,41 @@ def runs(cid: int, chunks: Chunks, footer: Footer) -> Iterator[Run]:
         run.append(record)
     if run:
         yield Run(cid, chunks, run)
+
+
+def confirmed(
+    chunks: Chunks, footer: Footer, slot_of: Callable[[int, bytes], int]
+) -> tuple[Chunks, list[tuple[int, RecordMissing]]]:
+    """The chunks of one container in slot order, each slot confirmed by the footer; and the rows that it lacks.
+
+    `slot_of(hint, fingerprint)` searches for a chunk that is not where its leaf says; it raises RecordMissing.
+    """
+    slots = chunks.slots.astype(np.int64)
+    wrong = slots >= len(footer)
+    there = np.flatnonzero(~wrong)
+    wrong[there] = (footer["fingerprint"][slots[there]] != chunks.fingerprints[there]).any(axis=1)
+    found = np.ones(len(slots), np.bool_)
+    missing = []
+    for row in np.flatnonzero(wrong).tolist():
+        try:
+            slots[row] = slot_of(int(slots[row]), chunks.fingerprints[row].tobytes())
+        except RecordMissing as fault:
+            found[row] = False
+            missing.append((row, fault))
+    rows = np.flatnonzero(found)
+    rows = rows[np.lexsort((chunks.offsets[rows], slots[rows]))]
+    return replace(chunks.rows(rows), slots=slots[rows].astype(np.uint32)), missing
+
+
+def neighbours(pieces: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Pieces (disk offset, start in memory, length) that follow one another both there and there become one."""
+    merged: tuple[int, int, int] | None = None
+    for offset, start, length in pieces:
+        if merged is not None and merged[0] + merged[2] == offset and merged[1] + merged[2] == start:
+            merged = (merged[0], merged[1], merged[2] + length)
+            continue
+        if merged is not None:
+            yield merged
+        merged = (offset, start, length)
+    if merged is not None:
+        yield merged

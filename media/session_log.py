@@ -89,6 +89,9 @@ class SessionLog(Protocol):
     def parent_segments(self, disk: int) -> Iterator[int]:
         """The segments of the parent's disk that hold chunks, ascending. Raises ParentDamaged while it is drawn."""
 
+    def expect(self, disk: int, segments: list[int]) -> None:
+        """The parent's leaves of these segments are asked for next, ascending. A hint; else all are expected."""
+
     def parent_leaf(self, disk: int, segment: int) -> Leaf | None:
         """What the parent says of a segment; None for holes.
 
