@@ -1,0 +1,60 @@
+"""Memory for containers that arrive: a bounded number of buffers for all sessions together.
+
+Who finds none waits, and its stream is not read meanwhile: that is the back-pressure. A buffer that holds a part of a
+container whose stream broke is lent: kept for the stream's return, and taken away when it is needed, the oldest first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from proto.faults import PeerBusy
+
+
+class Buffers:
+    """Safe to use from several threads. Memory is taken when it is first touched."""
+
+    def __init__(self, count: int, size: int, wait_seconds: float) -> None:
+        self.size = size
+        self._wait_seconds = wait_seconds
+        self._free: list[memoryview] = []
+        self._unmade = count
+        self._lent: dict[int, tuple[memoryview, Callable[[], None]]] = {}
+        self._next = 0
+        self._changed = threading.Condition()
+
+    def take(self) -> memoryview:
+        """A buffer. Raises PeerBusy when there was none for too long."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._free or self._unmade or self._lent, self._wait_seconds):
+                raise PeerBusy(f"no buffer for a container was free for {self._wait_seconds:g} s")
+            if self._free:
+                return self._free.pop()
+            if self._unmade:
+                self._unmade -= 1
+                return memoryview(np.empty(self.size, np.uint8)).cast("B")
+            buffer, lost = self._lent.pop(next(iter(self._lent)))
+        lost()
+        return buffer
+
+    def give(self, buffer: memoryview) -> None:
+        """It is used no more."""
+        with self._changed:
+            self._free.append(buffer)
+            self._changed.notify()
+
+    def lend(self, buffer: memoryview, lost: Callable[[], None]) -> int:
+        """It is not used now; `lost` is called when somebody else took it. The number is for `reclaim`."""
+        with self._changed:
+            self._next += 1
+            self._lent[self._next] = buffer, lost
+            self._changed.notify()
+            return self._next
+
+    def reclaim(self, number: int) -> bool:
+        """Use what was lent again. False when somebody else took it."""
+        with self._changed:
+            return self._lent.pop(number, None) is not None

@@ -1,0 +1,178 @@
+"""All sessions here: begun once for each nonce, found again by whoever began them, given up when nobody is heard."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from dataclasses import dataclass
+
+from media.local_log import LocalLog
+from media.parents import choose_parent
+from media.recovery_point import Machine
+from media.session import Process
+from media.session_log import DiskName
+from mediaagent.access import Grant
+from mediaagent.buffers import Buffers
+from mediaagent.faults import Draining, RequestRefused, SessionMissing, SessionsFull
+from mediaagent.open_pools import OpenPool
+from mediaagent.session import AgentSession, State
+from proto.channels import Caller
+from runtime.clock import Clock
+from runtime.logs import log
+
+PAGE_CONTAINER_BYTES = 4 << 20  # 6 GiB of disk; a buffer of this is most of what a session costs
+_LOOK_SECONDS = 0.2  # at sessions that end while we drain
+_REMEMBERED = 256  # sessions that ended: so that a commit whose reply was lost can be asked for again
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What all sessions together may take."""
+
+    sessions: int = 100
+    idle_seconds: float = 900.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a writer asks a session for."""
+
+    nonce: str
+    machine: Machine
+    disks: list[DiskName]
+    parent: str
+
+
+class Sessions:
+    """Safe to use from several threads. `look` is called every second or so."""
+
+    def __init__(self, limits: Limits, buffers: Buffers, clock: Clock, process: Process) -> None:
+        self._limits = limits
+        self._buffers = buffers
+        self._clock = clock
+        self._process = process
+        self._by_id: dict[str, AgentSession] = {}
+        self._by_nonce: dict[tuple[str, str], AgentSession] = {}
+        self._beginning: set[tuple[str, str]] = set()
+        self._draining = False
+        self._changed = threading.Condition()
+
+    def begin(self, grant: Grant, served: OpenPool, wish: Wish) -> AgentSession:
+        """A session of the caller's; with a nonce that was seen before, the same.
+
+        An older attempt of the same job is given up. Raises SessionsFull, Draining, RequestRefused, ParentUnfit,
+        ParentDamaged, PointMissing, RepositoryFault.
+        """
+        grant.require_machine(wish.machine.id)
+        _require_right(wish, served.pool.parameters.segment_bytes)
+        key = grant.caller.uri, wish.nonce
+        with self._changed:
+            self._changed.wait_for(lambda: key not in self._beginning)
+            if key in self._by_nonce:
+                return self._by_nonce[key]
+            if self._draining:
+                raise Draining("this MediaAgent is about to stop")
+            running = sum(1 for each in self._by_id.values() if _runs(each)) + len(self._beginning)
+            if running >= self._limits.sessions:
+                raise SessionsFull(f"{running} sessions are open; {self._limits.sessions} are the most")
+            self._beginning.add(key)
+        try:
+            self._supersede(grant)
+            session = self._begin(grant, served, wish)
+            with self._changed:
+                self._by_id[session.id] = self._by_nonce[key] = session
+            return session
+        finally:
+            with self._changed:
+                self._beginning.discard(key)
+                self._changed.notify_all()
+
+    def _begin(self, grant: Grant, served: OpenPool, wish: Wish) -> AgentSession:
+        parent, notes = choose_parent(served.pool, wish.machine.id, wish.parent)
+        log_ = LocalLog.begin(
+            served.pool,
+            served.known,
+            served.containers,
+            self._clock,
+            self._process,
+            wish.machine,
+            wish.disks,
+            parent,
+            min(PAGE_CONTAINER_BYTES, served.pool.parameters.container_bytes),
+        )
+        log().info("session begun", sid=log_.sid, pool=served.name, machine=wish.machine.id, job=grant.ticket.job)
+        id_ = secrets.token_hex(16)
+        return AgentSession(id_, grant, served, log_, wish.disks, notes, self._buffers, self._clock)
+
+    def _supersede(self, grant: Grant) -> None:
+        with self._changed:
+            older = [
+                each
+                for each in self._by_id.values()
+                if each.grant.ticket.job == grant.ticket.job and each.grant.ticket.attempt < grant.ticket.attempt
+            ]
+        for each in older:
+            each.abort(f"attempt {grant.ticket.attempt} of its job began")
+
+    def get(self, caller: Caller, session_id: str) -> AgentSession:
+        """A session that the caller began. Raises SessionMissing, also for somebody else's."""
+        with self._changed:
+            found = self._by_id.get(session_id)
+        if found is None or found.grant.caller != caller:
+            raise SessionMissing("no such session is open here; begin another")
+        return found
+
+    def look(self) -> None:
+        """Give up sessions whose writers were not heard for too long, and forget the oldest of those that ended."""
+        late = self._clock.monotonic_seconds() - self._limits.idle_seconds
+        with self._changed:
+            running = [each for each in self._by_id.values() if _runs(each)]
+            over = [(key, each) for key, each in self._by_nonce.items() if not _runs(each)]
+            for key, each in over[: max(0, len(over) - _REMEMBERED)]:
+                del self._by_nonce[key]
+                del self._by_id[each.id]
+        for each in running:
+            if each.heard_at < late and not each.busy:
+                each.abort(f"its writer was not heard for {self._limits.idle_seconds:g} s")
+
+    @property
+    def count(self) -> int:
+        """Sessions that run."""
+        with self._changed:
+            return sum(1 for each in self._by_id.values() if _runs(each))
+
+    def wait_none(self, seconds: float) -> None:
+        """Until no session runs, but so long at most."""
+        over = self._clock.monotonic_seconds() + seconds
+        with self._changed:
+            while any(_runs(each) for each in self._by_id.values()) and self._clock.monotonic_seconds() < over:
+                self._changed.wait(_LOOK_SECONDS)
+
+    def drain(self) -> None:
+        """Begin no more."""
+        with self._changed:
+            self._draining = True
+
+    def close(self) -> None:
+        """End what still runs: it will never commit."""
+        self.drain()
+        with self._changed:
+            running = [each for each in self._by_id.values() if _runs(each)]
+        for each in running:
+            each.abort("the MediaAgent stopped")
+
+
+def _runs(session: AgentSession) -> bool:
+    return session.state in (State.OPEN, State.COMMITTING)
+
+
+def _require_right(wish: Wish, segment_bytes: int) -> None:
+    if len(wish.nonce) != 32 or not wish.disks or len(wish.disks) > 1024:
+        raise RequestRefused(f"a nonce of {len(wish.nonce)} digits and {len(wish.disks)} disks")
+    if len({disk.key for disk in wish.disks}) != len(wish.disks):
+        raise RequestRefused("two disks have the same key")
+    for disk in wish.disks:
+        if not 0 <= disk.size <= segment_bytes << 32:
+            raise RequestRefused(f"disk {disk.key[:40]}: of {disk.size} bytes")
+        if len(disk.key) > 1000 or len(wish.machine.id) > 1000 or len(wish.machine.name) > 1000:
+            raise RequestRefused("a name of more than 1000 characters")
