@@ -1,0 +1,1 @@
+"""Backing up a machine: the plugs of `media.backup` that reach a MediaAgent, and the job around them."""

@@ -1,0 +1,107 @@
+"""The line to a MediaAgent: its control and data channels, deadlines, and calls made again where that is safe."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TypeVar
+
+import grpc
+
+from proto import tickets
+from proto.backup_pb2_grpc import BackupsStub
+from proto.channels import Caller, open_channel
+from proto.data_plane import DataStub
+from proto.faults import PeerBusy, PeerSlow, PeerUnreachable, calling, code_of
+from proto.restore_pb2_grpc import RestoresStub
+from runtime.certificates import Identity
+from runtime.clock import Clock
+from runtime.faults import Fault
+
+T = TypeVar("T")
+
+CONTROL_SECONDS = 60.0
+COMMIT_SECONDS = 600.0
+DATA_SECONDS = 300.0  # of one call: a container, a batch of leaves
+DATA_CONNECTIONS = 2  # TLS of one connection is one core's work, and so is its flow control
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+_AGAIN = (PeerUnreachable, PeerSlow, PeerBusy)
+_STREAM_BROKEN = "mediaagent.stream_broken"
+
+Metadata = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a MediaAgent listens."""
+
+    host: str
+    control_port: int
+    data_port: int
+
+
+class Patience:
+    """Makes a call again while the peer cannot be reached, is slow or busy; not for longer than `seconds`.
+
+    `pause(seconds)` waits, and raises when nobody wants to go on.
+    """
+
+    def __init__(self, clock: Clock, pause: Callable[[float], None], seconds: float = 120.0) -> None:
+        self._clock = clock
+        self._pause = pause
+        self._seconds = seconds
+
+    def call(self, step: Callable[[], T]) -> T:
+        """What `step` returns. It may be run several times: what it asks for must bear that."""
+        pause = _FIRST_PAUSE_SECONDS
+        failed_at: float | None = None
+        while True:
+            begun_at = self._clock.monotonic_seconds()
+            try:
+                return step()
+            except Fault as fault:
+                if not isinstance(fault, _AGAIN) and code_of(fault) != _STREAM_BROKEN:
+                    raise
+                failed_at = begun_at if failed_at is None else failed_at
+                if self._clock.monotonic_seconds() + pause - failed_at > self._seconds:
+                    raise
+            self._pause(pause * random.uniform(0.5, 1.0))  # not all of a site's agents at once
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+class MediaAgentLine:
+    """One assignment's line. Safe to use from several threads."""
+
+    def __init__(self, agent: Caller, address: Address, identity: Identity, ticket: str, patience: Patience) -> None:
+        self.patience = patience
+        self.peer = f"MediaAgent at {address.host}"
+        self.ticket: Metadata = ((tickets.METADATA, ticket),)
+        control, data = f"{address.host}:{address.control_port}", f"{address.host}:{address.data_port}"
+        self._control = open_channel(control, identity, agent.tls_name)
+        self._data = [open_channel(data, identity, agent.tls_name, alone=True) for _ in range(DATA_CONNECTIONS)]
+        self.backups = BackupsStub(self._control)
+        self.restores = RestoresStub(self._control)
+        self._stubs = cycle([DataStub(channel) for channel in self._data])
+
+    @property
+    def data(self) -> DataStub:
+        """One of the connections for data, each in turn."""
+        return next(self._stubs)
+
+    def again(self, step: Callable[[], T]) -> T:
+        """As `Patience.call`; what gRPC raises becomes faults."""
+
+        def once() -> T:
+            with calling(self.peer):
+                return step()
+
+        return self.patience.call(once)
+
+    def close(self) -> None:
+        """Running calls end with PeerUnreachable."""
+        channel: grpc.Channel
+        for channel in (self._control, *self._data):
+            channel.close()

@@ -1,0 +1,1 @@
+"""Bringing a machine's disks back from a MediaAgent."""
