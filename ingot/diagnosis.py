@@ -1,7 +1,7 @@
 """What `ingot doctor` finds out: this build, this machine, and a repository as a place. Needs no secret.
 
-The one thing written is a file under the repository's `tmp/`, to try what its file system can do; it is taken away
-again.
+What is written tries what the place can do, and is taken away again: objects `probe-...`, and on a local disk a
+file under `tmp/`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ext import selftest
 from media.faults import ObjectMissing, RepositoryFault
 from media.ids import CONFIG, CONTAINERS, KEYS, REGISTERS, RESTORE
 from media.repository import Repository
-from media.repository.locate import open_place
+from media.repository.locate import open_place, probe_place
 from media.repository.posix import RealPosix
 from mediaagent.ddb.directory import default_directory, filesystem_kind
 from mediaagent.ddb.faults import DdbFault
 from runtime.version import VERSION
 
-LIBRARIES = ("cryptography", "lmdb", "numpy", "rich", "typer", "xxhash", "zstandard")
+LIBRARIES = ("boto3", "cryptography", "lmdb", "numpy", "rich", "typer", "xxhash", "zstandard")
 _FSYNCS = 5
 
 
@@ -51,7 +51,7 @@ def diagnose(url: str | None, index: Path | None) -> Diagnosis:
     diagnosis.findings["kernels"] = _kernels(diagnosis)
     if url is not None:
         place = open_place(url)
-        diagnosis.findings["repository"] = found = _repository(place, diagnosis)
+        diagnosis.findings["repository"] = found = _repository(url, place, diagnosis)
         diagnosis.findings["index"] = _index(found.get("repository"), index, diagnosis)
     return diagnosis
 
@@ -90,10 +90,11 @@ def _kernels(diagnosis: Diagnosis) -> dict[str, Any]:
     return found
 
 
-def _repository(place: Repository, diagnosis: Diagnosis) -> dict[str, Any]:
+def _repository(url: str, place: Repository, diagnosis: Diagnosis) -> dict[str, Any]:
     found: dict[str, Any] = {"url": place.url}
-    root = Path(unquote(urlsplit(place.url).path))
-    found["file_system"] = _filesystem(root)
+    root = Path(unquote(urlsplit(place.url).path)) if place.url.startswith("file:") else None
+    if root is not None:
+        found["file_system"] = _filesystem(root)
     try:
         raw = place.get(CONFIG)
         config = json.loads(raw)
@@ -112,7 +113,9 @@ def _repository(place: Repository, diagnosis: Diagnosis) -> dict[str, Any]:
         return found
     found |= _contents(place)
     found["recovery_program"] = _recovery_program(place, config, diagnosis)
-    found |= _abilities(root / "tmp", diagnosis)
+    found |= _probed(url, diagnosis)
+    if root is not None:
+        found |= _abilities(root / "tmp", diagnosis)
     if not found["key_slots"]:
         diagnosis.problems.append("no key slot: nothing opens this repository; `ingot key import` puts them back")
     return found
@@ -139,6 +142,14 @@ def _recovery_program(place: Repository, config: dict[str, Any], diagnosis: Diag
         diagnosis.problems.append(f"{name}: not the program that {CONFIG} names; do not give it a key")
         return "changed"
     return "as written"
+
+
+def _probed(url: str, diagnosis: Diagnosis) -> dict[str, str]:
+    try:
+        return probe_place(url)
+    except RepositoryFault as fault:
+        diagnosis.problems.append(f"the place cannot be used as a repository: {fault}")
+        return {}
 
 
 def _abilities(directory: Path, diagnosis: Diagnosis) -> dict[str, Any]:

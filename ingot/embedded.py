@@ -24,6 +24,7 @@ from media.parents import choose_parent
 from media.pool import Pool, open_pool
 from media.reader import DiskRestore, Outcome
 from media.recovery_point import Commit, DiskTree, Machine
+from media.repository.counted import Counts
 from media.repository.locate import open_place
 from media.session import Process
 from media.session_log import DiskName
@@ -54,12 +55,14 @@ class Repo:
     containers: ContainerReader
     notes: list[str] = field(default_factory=list)
     clock: Clock = field(default_factory=SystemClock)
+    counts: Counts = field(default_factory=Counts)
 
 
 def open_repo(url: str, secret: Secret) -> Repo:
     """Open the repository at `url`. Raises what `open_pool` does."""
-    pool = open_pool(open_place(url), secret)
-    return Repo(pool, ContainerReader(pool))
+    counts = Counts()
+    pool = open_pool(open_place(url, counts), secret)
+    return Repo(pool, ContainerReader(pool), counts=counts)
 
 
 @contextmanager

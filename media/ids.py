@@ -24,6 +24,7 @@ EXPIRIES = "rpx/"
 CONDEMNATIONS = "condemn/"
 RELOCATIONS = "reloc/"
 RESTORE = "RESTORE/"
+PROBES = "probe-"
 
 _CONTAINER = re.compile(r"c/([0-9a-f]{10})/([0-9a-f]{6})")
 _SID = re.compile(r"[0-9a-f]{10}")

@@ -24,7 +24,7 @@ from media.faults import (
     RepositoryMissing,
     RepositoryTampered,
 )
-from media.ids import CONFIG, KEYS, RESTORE
+from media.ids import CONFIG, KEYS, PROBES, RESTORE
 from media.key_slots import NoSecret, Secret, list_slots, open_slots, put_slot
 from media.keys import KEY_BYTES, PoolKeys
 from media.repository import Repository
@@ -86,18 +86,25 @@ class Pool:
         return self.keys.repository
 
 
-def create_pool(repository: Repository, secret: Secret, parameters: Parameters, clock: Clock) -> Pool:
+def create_pool(
+    repository: Repository,
+    secret: Secret,
+    parameters: Parameters,
+    clock: Clock,
+    abilities: dict[str, str] | None = None,
+) -> Pool:
     """Make a repository in an empty place. Raises RepositoryExists, also for the loser of two at once.
 
     The key slot comes first and `ingot.json` last: the place is a repository from the moment one can open it. What an
-    interrupted `init` left (slots and RESTORE/ without ingot.json) does not stand in the way of the next.
+    interrupted `init` left (slots and RESTORE/ without ingot.json) does not stand in the way of the next. `abilities`
+    are what a probe of the place found: kept for people, and trusted by nobody.
     """
     if parameters.encrypted == isinstance(secret, NoSecret):
         raise KeyUnfit("a secret is for an encrypted repository, and an encrypted repository needs one")
     for entry in repository.list(""):
         if entry.name == CONFIG:
             raise RepositoryExists(f"{repository.url}: a repository is there already")
-        if not entry.name.startswith((KEYS, RESTORE)):
+        if not entry.name.startswith((KEYS, RESTORE, PROBES)):
             raise RepositoryExists(f"{repository.url}: expected an empty place, found {entry.name}")
     keys = PoolKeys(uuid.uuid4(), os.urandom(KEY_BYTES), parameters.encrypted)
     now = clock.now()
@@ -108,6 +115,7 @@ def create_pool(repository: Repository, secret: Secret, parameters: Parameters, 
         "pool": parameters.to_json(),
         "recovery_program_sha256": _put_recovery_program(repository),
         "repository": str(keys.repository),
+        **({} if abilities is None else {"abilities": abilities}),
     }
     body = json.dumps({**config, "hmac": keys.sign(CONFIG, canonical(config)).hex()}, indent=1, sort_keys=True).encode()
     try:

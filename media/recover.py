@@ -7,8 +7,8 @@
 It only reads the repository, and shares no code with the product: it was written from format.md, which lies beside
 it, and the sections named below are the sections of that page. Before you give it a key, compare its SHA-256 with the
 one in the release notes. PATH is a folder (a synced copy of a bucket will do), or
-s3://bucket/prefix?endpoint=https://host:port&region=name with the credentials in AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
+s3://bucket/prefix?endpoint=https://host:port&region=name&ca=FILE with the credentials in AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; FILE holds certificates to trust, where the system does not know them.
 
 Nothing is written that was not verified: the HMAC of ingot.json and of every frame with its name, the tag and the
 length of every record, and the fingerprint (a keyed HMAC) of every page and chunk. XXH3 is not in the standard
@@ -31,6 +31,7 @@ import json
 import os
 import re
 import secrets
+import ssl
 import struct
 import sys
 import threading
@@ -150,7 +151,10 @@ class Bucket:
         endpoint = options.get("endpoint", f"https://s3.{self._region}.amazonaws.com")
         self._endpoint = urllib.parse.urlsplit(endpoint)
         secure = self._endpoint.scheme == "https"
-        self._connection = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        self._connection: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
+        if secure:
+            context = ssl.create_default_context(cafile=options.get("ca"))
+            self._connection = functools.partial(http.client.HTTPSConnection, context=context)
         if self._endpoint.scheme not in ("http", "https") or not self._endpoint.netloc:
             raise Fault(f"endpoint: expected http://... or https://..., found {endpoint!r}")
         self._bucket = parts.netloc

@@ -20,6 +20,9 @@ class Clock(Protocol):
 class Waiting(Clock, Protocol):
     """A clock by which one can also wait: for back-off and pacing."""
 
+    def seconds_of_day(self) -> float:
+        """Since midnight by the clock on the wall here, 0 to 86400."""
+
     def sleep(self, seconds: float) -> None:
         """Return when so many seconds have passed."""
 
@@ -32,6 +35,10 @@ class SystemClock:
 
     def monotonic_seconds(self) -> float:
         return time.monotonic()
+
+    def seconds_of_day(self) -> float:
+        here = datetime.now().astimezone()
+        return here.hour * 3600 + here.minute * 60 + here.second
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

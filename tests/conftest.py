@@ -9,6 +9,7 @@ import pytest
 
 from tests.s3 import radosgw as ceph
 from tests.s3.buckets import Service
+from tests.s3.own_server import OwnServer, running
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,21 @@ def moto() -> Iterator[Service]:
     host, port = server.get_host_and_port()
     yield Service(f"http://{host}:{port}", "moto", "moto")
     server.stop()
+
+
+@pytest.fixture
+def own_server() -> Iterator[OwnServer]:
+    """Our own: a fresh one for each test, which says how it shall misbehave."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def own() -> Iterator[Service]:
+    """Our own, well-behaved; lists three names a page."""
+    with running() as server:
+        server.page_size = 3
+        yield server.service
 
 
 @pytest.fixture

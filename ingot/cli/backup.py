@@ -9,6 +9,7 @@ import typer
 
 from ingot.cli import options
 from ingot.cli.screen import screen_of
+from ingot.cli.traffic import traffic_document, traffic_lines
 from ingot.quantities import count_text, rate_text, ratio_text, seconds_text, shown, size_text
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def backup(
     ] = None,
     level: Annotated[int, typer.Option(min=1, max=19, metavar="N", help="Level of zstd compression, 1 to 19.")] = 1,
     index: options.Index = None,
+    limit_rate: options.LimitRate = None,
     passphrase_file: options.PassphraseFile = None,
     key_file: options.KeyFile = None,
     json: options.Json = False,
@@ -94,13 +96,19 @@ def backup(
     name = _machine(machine, places[0])
     choice = _choice(format, snapshot, backing_dir or [])
     changed = _changed(changed_extents)
-    repo = open_named(repository, passphrase_file, key_file, screen)
+    repo = open_named(repository, passphrase_file, key_file, screen, limit_rate)
     started = repo.clock.monotonic_seconds()
     with screen.progress() as progress:
         report = back_up(repo, Images(name, places, changed, choice, checkpoint), parent, level, index, progress)
     seconds = repo.clock.monotonic_seconds() - started
-    document = {**backup_document(report.point), "seconds": seconds, "phases": report.phases}
-    return screen.result(document, backup_lines(report.point, seconds, repo.pool.repository.url))
+    document = {
+        **backup_document(report.point),
+        "seconds": seconds,
+        "phases": report.phases,
+        "traffic": traffic_document(repo),
+    }
+    lines = backup_lines(report.point, seconds, repo.pool.repository.url)
+    return screen.result(document, [*lines, *traffic_lines(repo)])
 
 
 def _places(images: list[str], checkpoint: str | None) -> list[Path | NbdUrl]:

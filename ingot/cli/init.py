@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,7 @@ from ingot.cli.screen import screen_of
 if TYPE_CHECKING:
     from ingot.cli.secret import NewSecret
     from media.pool import Pool
-    from media.repository import Entry
+    from media.repository import Repository
 
 
 class AverageChunk(Enum):
@@ -47,6 +46,8 @@ def init(
 ) -> int:
     """Make a repository, encrypted unless said otherwise.
 
+    The place is tried first: whether it takes an object once, shows it at once, and deletes it.
+
     The passphrase comes from a file, or is asked for twice on the terminal. A key file that does not exist is made.
 
     Whoever loses every passphrase and every key file has lost the data: keep two copies, in two places.
@@ -56,28 +57,27 @@ def init(
         ingot init --repository /backup/vms
 
         ingot init --repository /backup/vms --key-file /etc/ingot/ingot.key
+
+        ingot init --repository s3://bucket/vms?region=eu-central-1 --key-file /etc/ingot/ingot.key
     """
-    from ingot.cli.secret import Named, NewSecret, named, new_secret
+    from ingot.cli.secret import NewSecret, named, new_secret
     from ingot.faults import UsageWrong
     from media.faults import RepositoryExists
     from media.key_slots import NoSecret
     from media.pool import Parameters, create_pool
-    from media.repository.locate import open_place
+    from media.repository.locate import open_place, probe_place
     from runtime.clock import SystemClock
 
     screen = screen_of(context, json)
     place = open_place(repository)
-    if no_encryption:
-        if (passphrase_file or key_file) is not None:
-            raise UsageWrong("--no-encryption: expected no --passphrase-file and no --key-file beside it")
-        new = NewSecret(NoSecret(), None)
-    else:
-        files = named(passphrase_file, key_file)
-        _check_empty(place.url, place.list(""), asks=files == Named())
-        new = new_secret(files, screen)
+    if no_encryption and (passphrase_file or key_file) is not None:
+        raise UsageWrong("--no-encryption: expected no --passphrase-file and no --key-file beside it")
+    _check_vacant(place)
+    abilities = probe_place(repository)
+    new = NewSecret(NoSecret(), None) if no_encryption else new_secret(named(passphrase_file, key_file), screen)
     try:
         pool = create_pool(
-            place, new.secret, Parameters(average_chunk.bytes, encrypted=not no_encryption), SystemClock()
+            place, new.secret, Parameters(average_chunk.bytes, encrypted=not no_encryption), SystemClock(), abilities
         )
     except RepositoryExists:
         new.withdraw()
@@ -87,24 +87,25 @@ def init(
         "url": place.url,
         "encryption": "none" if no_encryption else "aes-256-gcm",
         "average_chunk_bytes": average_chunk.bytes,
+        "abilities": abilities,
         "key_file_made": None if new.made is None else str(new.made.absolute()),
     }
     return screen.result(document, _lines(pool, new))
 
 
-def _check_empty(url: str, entries: Iterable[Entry], *, asks: bool) -> None:
-    """Before a person types a passphrase twice for nothing."""
+def _check_vacant(place: Repository) -> None:
+    """Before anything is tried there, and before a person types a passphrase twice for nothing."""
     from media.faults import RepositoryExists
     from media.ids import CONFIG
 
-    if asks and any(entry.name == CONFIG for entry in entries):
-        raise RepositoryExists(f"{url}: a repository is there already")
+    if any(entry.name == CONFIG for entry in place.list(CONFIG)):
+        raise RepositoryExists(f"{place.url}: a repository is there already")
 
 
 def _lines(pool: Pool, new: NewSecret) -> list[str]:
     lines = [f"repository made at {pool.repository.url}"]
     if not pool.parameters.encrypted:
-        return [*lines, "It is not encrypted: whoever reads the directory reads the disks."]
+        return [*lines, "It is not encrypted: whoever reads the repository reads the disks."]
     if new.made is not None:
         lines.append(f"key file made at {new.made.absolute()}")
     secret = "key file" if new.secret.kind == "key file" else "passphrase"

@@ -20,7 +20,7 @@ Repository = Annotated[
         metavar="URL",
         envvar="INGOT_REPOSITORY",
         show_default=False,
-        help="Where the repository lies: a directory, as a path or a file:/// URL.",
+        help="Where the repository lies: a directory, as a path or a file:/// URL, or s3://bucket/prefix.",
     ),
 ]
 MaybeRepository = Annotated[
@@ -54,6 +54,14 @@ Index = Annotated[
         "--index",
         metavar="DIR",
         help="Where the index of this repository lies, on a local disk. Without it: under ~/.local/state/ingot.",
+    ),
+]
+LimitRate = Annotated[
+    str | None,
+    typer.Option(
+        "--limit-rate",
+        metavar="RATE",
+        help="So many bytes a second to and from the repository: `20MiB`, or by the hour `20MiB,20:00-06:00=none`.",
     ),
 ]
 Json = Annotated[

@@ -16,6 +16,7 @@ from ingot.cli.exits import Exit
 from ingot.cli.loss import loss_documents, loss_lines
 from ingot.cli.screen import screen_of
 from ingot.cli.show import PointArgument
+from ingot.cli.traffic import traffic_document, traffic_lines
 from ingot.quantities import rate_text, seconds_text, shown, size_text
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def restore(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is at PATH. A block device and an NBD export need it.")
     ] = False,
+    limit_rate: options.LimitRate = None,
     passphrase_file: options.PassphraseFile = None,
     key_file: options.KeyFile = None,
     json: options.Json = False,
@@ -72,7 +74,7 @@ def restore(
 
     screen = screen_of(context, json)
     place = _place(to, format, as_json=json)
-    repo = open_named(repository, passphrase_file, key_file, screen)
+    repo = open_named(repository, passphrase_file, key_file, screen, limit_rate)
     found = read_point(repo.pool, list_points(repo.pool).find(point))
     if place.one and disk is None and len(found.disks) > 1:
         raise UsageWrong(f"--to {to}: expected --disk, as {found.id} has {len(found.disks)} disks")
@@ -94,12 +96,14 @@ def restore(
         "hole_bytes": holes,
         "seconds": seconds,
         "lost_extents": loss_documents(lost),
+        "traffic": traffic_document(repo),
     }
     size = sum(d.size for d, _ in targets)
     lines = [
         f"restored {found.id} of {shown(found.machine.name)} to {to}",
         f"  disk     {size_text(size)}{f', {size_text(holes)} of it empty' if holes else ''}",
         f"  written  {size_text(written)} in {seconds_text(seconds)}, {rate_text(written, seconds)}",
+        *traffic_lines(repo),
     ]
     if kept:
         lines.append(f"  kept     {size_text(kept)} of an interrupted run")

@@ -48,25 +48,37 @@ def _environment(name: str) -> Path | None:
     return Path(value) if value else None
 
 
-def open_named(url: str, passphrase: Path | None, key: Path | None, screen: Screen) -> Repo:
-    """Open a repository with the secret that was named; asks only when it is encrypted and none was."""
+def open_named(
+    url: str, passphrase: Path | None, key: Path | None, screen: Screen, limit_rate: str | None = None
+) -> Repo:
+    """Open a repository with the secret that was named; asks only when it is encrypted and none was.
+
+    What is asked of the place is counted, and paced where there is a limit.
+    """
+    from ingot.limit_rate import rates_of
     from media.faults import KeyNeeded
     from media.key_slots import NoSecret
     from media.pool import open_pool
+    from media.repository.counted import Counts
     from media.repository.locate import open_place
+    from runtime.clock import SystemClock
+    from runtime.pacing import Pace
 
+    counts = Counts()
+    pace = None if limit_rate is None else Pace(rates_of(limit_rate), SystemClock())
     files = named(passphrase, key)
     secret = secret_in(files, screen) if files != Named() else NoSecret()
     # Stretching a passphrase takes a third of a second of one core: the other loads the rest meanwhile.
     threading.Thread(target=importlib.import_module, args=("ingot.embedded",)).start()
+    place = open_place(url, counts, pace)
     try:
-        pool = open_pool(open_place(url), secret)
+        pool = open_pool(place, secret)
     except KeyNeeded as fault:
-        pool = open_pool(open_place(url), ask(str(fault), twice=False))
+        pool = open_pool(place, ask(str(fault), twice=False))
     from ingot.embedded import Repo
     from media.container_reader import ContainerReader
 
-    return Repo(pool, ContainerReader(pool), screen.notes)
+    return Repo(pool, ContainerReader(pool), screen.notes, counts=counts)
 
 
 def secret_in(files: Named, screen: Screen) -> Secret:

@@ -10,6 +10,7 @@ from ingot.cli import options
 from ingot.cli.exits import Exit
 from ingot.cli.loss import loss_documents, loss_lines
 from ingot.cli.screen import fault_document, screen_of
+from ingot.cli.traffic import traffic_document, traffic_lines
 from ingot.quantities import count_text, seconds_text, shown, size_text
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def verify(
         bool, typer.Option("--all", help="Every container, byte by byte, and every recovery point.")
     ] = False,
     index: options.Index = None,
+    limit_rate: options.LimitRate = None,
     passphrase_file: options.PassphraseFile = None,
     key_file: options.KeyFile = None,
     json: options.Json = False,
@@ -54,7 +56,7 @@ def verify(
     screen = screen_of(context, json)
     if everything and point is not None:
         raise UsageWrong(f"expected a recovery point or --all, found both: {point} and --all")
-    repo = open_named(repository, passphrase_file, key_file, screen)
+    repo = open_named(repository, passphrase_file, key_file, screen, limit_rate)
     points = list_points(repo.pool)
     started = repo.clock.monotonic_seconds()
     with screen.progress() as progress:
@@ -69,7 +71,8 @@ def verify(
     if not result.good and not everything:
         screen.note("other points may be hit as well; `ingot verify --all` finds and marks them")
     code = Exit.GOOD if result.good else Exit.PARTIAL
-    return screen.result(_document(result, seconds), _lines(result, seconds), code)
+    document = {**_document(result, seconds), "traffic": traffic_document(repo)}
+    return screen.result(document, [*_lines(result, seconds), *traffic_lines(repo)], code)
 
 
 def _document(result: Result, seconds: float) -> dict[str, Any]:

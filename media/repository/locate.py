@@ -8,22 +8,41 @@ from urllib.parse import unquote, urlsplit
 
 from media.faults import RepositoryUrlUnknown
 from media.repository import Repository
+from media.repository.counted import Counted, Counts
 from media.repository.local import LocalRepository
+from media.repository.paced import Paced
+from media.repository.probe import Abilities, probe
 from media.repository.retrying import Retrying
+from runtime.pacing import Pace
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _KNOWN = "known are s3://bucket/prefix, file:///path and a plain path"
 
 
-def open_place(url: str) -> Repository:
+def open_place(url: str, counts: Counts | None = None, pace: Pace | None = None) -> Repository:
     """The place that `url` names; whether a repository lies there is decided by its ingot.json.
 
-    A directory that does not exist is a place too: an empty one. Raises RepositoryUrlUnknown, RepositoryDenied, and
-    RepositoryUnfit when something that is no directory lies there.
+    A directory that does not exist is a place too: an empty one. Nobody is asked yet whether a bucket exists. Raises
+    RepositoryUrlUnknown, RepositoryDenied, and RepositoryUnfit when something that is no directory lies there.
     """
+    in_bucket = url.startswith("s3://")
+    place = _bucket(url) if in_bucket else LocalRepository(_path(url))
+    if counts is not None:
+        place = Counted(place, counts)
+    if pace is not None:
+        place = Paced(place, pace)
+    return Retrying(place) if in_bucket else place  # outermost: what is asked again is paced and counted again
+
+
+def probe_place(url: str) -> Abilities:
+    """Try what the place at `url` can do. Raises RepositoryUnfit, and what its calls raise."""
+    found = probe(open_place(url))
     if url.startswith("s3://"):
-        return Retrying(_bucket(url))
-    return LocalRepository(_path(url))
+        from media.repository.s3_probe import probe_server  # noqa: PLC0415 # as below
+        from media.repository.s3_url import parse_s3_url  # noqa: PLC0415
+
+        found |= probe_server(parse_s3_url(url))
+    return found
 
 
 def _bucket(url: str) -> Repository:

@@ -17,7 +17,7 @@ from runtime.faults import Retry
 
 T = TypeVar("T")
 
-ATTEMPTS = 9  # a minute and a half in all, where every wait is the longest
+ATTEMPTS = 9  # within 52 seconds, where every wait is the longest
 _FIRST_SECONDS = 0.2
 _LONGEST_SECONDS = 30.0
 

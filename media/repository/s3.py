@@ -19,7 +19,14 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError
 
 from media.container import is_of_data
-from media.faults import CredentialsExpired, ObjectExists, ObjectMissing, RepositoryUnfit
+from media.faults import (
+    CredentialsExpired,
+    DeleteDenied,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryDenied,
+    RepositoryUnfit,
+)
 from media.repository import Buffer, Entry
 from media.repository.names import checked_name, checked_prefix, is_object_name
 from media.repository.s3_body import Body, crc32_of
@@ -41,7 +48,7 @@ class S3Repository:
         self._url = url
         self._connecting = connecting
         self._connection = self._connect()
-        self._lock = threading.Lock()
+        self._reconnecting = threading.Lock()
         self._versions = Versions(url, self._asking)
         self._keeps_versions: bool | None = None
         self._takes_conditions = False
@@ -59,7 +66,7 @@ class S3Repository:
             answer: dict[str, Any] = client.put_object(Body=Body(body), **request)
             return answer.get("VersionId")
 
-        versions = self._kept_versions(name)
+        versions = self._kept_versions("put", name)
         version = self._asking("put", name, put)
         if versions is not None and versions.oldest("put", name) != version:
             raise ObjectExists(f"put {name}: {self.url}: the name was taken, by a version that was covered")
@@ -80,11 +87,11 @@ class S3Repository:
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """Pages of a thousand, each of which goes on after the last name of the one before."""
         checked_prefix(prefix)
-        versions = self._kept_versions(prefix)
+        versions = self._kept_versions("list", prefix)
         entries = self._list(prefix, after) if versions is None else versions.list(prefix, after)
-        last = after
+        last = after or None  # a key that is the prefix itself, as consoles make for a folder, has an empty name
         for entry in entries:
-            if entry.name <= last:
+            if last is not None and entry.name <= last:
                 raise RepositoryUnfit(f"list {prefix}: {self.url}: expected names in order, found {entry.name!r} again")
             last = entry.name
             if is_object_name(entry.name):
@@ -92,7 +99,7 @@ class S3Repository:
 
     def delete(self, name: str) -> None:
         key = self._key(name)
-        versions = self._kept_versions(name)
+        versions = self._kept_versions("delete", name)
         if versions is not None:
             versions.delete(name)
             return
@@ -101,7 +108,7 @@ class S3Repository:
     def _get(self, name: str, extent: dict[str, str], offset: int = 0) -> tuple[bytes, int, int]:
         """Bytes, where in the object they begin, and its size. A server that knows no ranges sends everything."""
         request = {"Bucket": self._url.bucket, "Key": self._key(name), **extent}
-        versions = self._kept_versions(name)
+        versions = self._kept_versions("get", name)
         if versions is not None:
             oldest = versions.oldest("get", name)
             if oldest is None:
@@ -157,8 +164,8 @@ class S3Repository:
             del found["StorageClass"]
         return {parameter: value for parameter, value in found.items() if value}
 
-    def _kept_versions(self, name: str) -> Versions | None:
-        """None where the bucket keeps none. Asked once."""
+    def _kept_versions(self, operation: str, name: str) -> Versions | None:
+        """None where the bucket keeps none. Asked once, or by each of the first threads."""
 
         def ask(client: Any) -> bool:
             try:
@@ -168,9 +175,13 @@ class S3Repository:
                     return False
                 raise
 
-        with self._lock:
-            if self._keeps_versions is None:
-                self._keeps_versions = self._asking("look at the versioning of the bucket for", name, ask)
+        if self._keeps_versions is None:
+            try:
+                self._keeps_versions = self._asking(operation, name, ask)
+            except RepositoryDenied as fault:
+                if type(fault) not in (RepositoryDenied, DeleteDenied):
+                    raise
+                raise RepositoryDenied(f"{fault}; a policy must allow s3:GetBucketVersioning") from fault
         return self._versions if self._keeps_versions else None
 
     def _key(self, name: str) -> str:
@@ -187,9 +198,11 @@ class S3Repository:
             with translated(operation, name, self.url):
                 return ask(connection.client)
         except CredentialsExpired:
-            newer = self._connect()
+            with self._reconnecting:
+                if self._connection is connection:  # no other thread was here before
+                    self._connection = self._connect()
+                newer = self._connection
             if (newer.access_key, newer.token) == (connection.access_key, connection.token):
                 raise
-            self._connection = newer
             with translated(operation, name, self.url):
                 return ask(newer.client)

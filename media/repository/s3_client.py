@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any, NamedTuple
 
 import boto3
@@ -11,7 +12,7 @@ from media.repository.s3_url import S3Url
 
 CONNECTIONS = 64  # as many as requests in flight: one more would be opened, used once and thrown away
 _CONNECT_SECONDS = 10
-_READ_SECONDS = 60  # without a byte
+READ_SECONDS = 60  # without a byte
 
 
 class Connection(NamedTuple):
@@ -20,6 +21,19 @@ class Connection(NamedTuple):
     client: Any
     access_key: str
     token: str | None
+
+
+def connect_with_wrong_secret(url: S3Url, connection: Connection) -> Connection:
+    """As somebody who knows the access key and not its secret."""
+    secret = "not-" + secrets.token_hex(18)
+    return connect(
+        url,
+        boto3.Session(
+            aws_access_key_id=connection.access_key,
+            aws_secret_access_key=secret,
+            aws_session_token=connection.token,
+        ),
+    )
 
 
 def connect(url: S3Url, session: boto3.Session | None = None) -> Connection:
@@ -32,7 +46,7 @@ def connect(url: S3Url, session: boto3.Session | None = None) -> Connection:
     config = Config(
         max_pool_connections=CONNECTIONS,
         connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
+        read_timeout=READ_SECONDS,
         tcp_keepalive=True,
         retries={"mode": "standard", "total_max_attempts": 1},
         request_checksum_calculation="when_required",

@@ -90,6 +90,7 @@ _FAULT_BY_EXCEPTION: tuple[tuple[type[Exception], type[RepositoryFault]], ...] =
     (boto.SSLError, CertificateRefused),
     (boto.ConnectTimeoutError, RepositoryTimeout),
     (boto.ReadTimeoutError, RepositoryTimeout),
+    (boto.ConnectionError, RepositoryUnreachable),
     (boto.HTTPClientError, RepositoryUnreachable),
     (boto.IncompleteReadError, RepositoryUnreachable),
     (boto.BotoCoreError, RepositoryUrlUnknown),  # endpoints, regions, parameters: what was asked for

@@ -20,7 +20,7 @@ from tests.s3.buckets import Service
 
 Maker = Callable[[Path], Repository]  # a new empty place each time, perhaps in a directory
 
-KINDS = ("local", "memory", "moto", "radosgw")
+KINDS = ("local", "memory", "moto", "radosgw", "own", "own, versions")
 # Names of which some are prefixes of others, and whose order as wholes is not that of their parts.
 NAMES = [
     "RESTORE/format.md",
@@ -43,8 +43,10 @@ NAMES = [
 PREFIXES = ["", "c", "c/", "c/0000000001/", "c/00000000", "rp", "rp/", "sess", "sess/", "sess/0000000001", "none/", "t"]
 
 
-def _in_bucket(service: Service) -> Maker:
+def _in_bucket(service: Service, *, versions: bool) -> Maker:
     bucket, numbers = service.new_bucket(), itertools.count()
+    if versions:
+        service.keep_versions(bucket)
     return lambda directory: service.repository(bucket, f"place-{next(numbers)}")
 
 
@@ -54,7 +56,8 @@ def maker(request: pytest.FixtureRequest) -> Maker:
         return lambda directory: LocalRepository(directory / "repository")
     if request.param == "memory":
         return lambda directory: MemoryRepository()
-    return _in_bucket(request.getfixturevalue(request.param))
+    name, _, versions = request.param.partition(", ")
+    return _in_bucket(request.getfixturevalue(name), versions=versions != "")
 
 
 @pytest.fixture

@@ -27,6 +27,12 @@ class FakeClock:
     def monotonic_seconds(self) -> float:
         return self.seconds
 
+    def seconds_of_day(self) -> float:
+        return self.seconds % 86400
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
 
 class SparseDisk:
     """Pieces of bytes by offset on a disk of any size; everything else is zero. Counts what is read of it."""

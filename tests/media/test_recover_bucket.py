@@ -1,8 +1,6 @@
 """The recovery program reads an S3 bucket: against a small server that checks every signature in its own way."""
 
 import hashlib
-import hmac
-import re
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -15,31 +13,11 @@ import pytest
 
 from media import recover
 from tests.media.handmade_repository import HandmadeDisk, HandmadeRepository
+from tests.s3.signatures import signature
 
 SECRET, TOKEN = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "a/session+token=="
 PREFIX = "back ups/größe+1"
 DISK = HandmadeDisk(200000, {n * 9000: bytes([n + 1]) * 5000 for n in range(20)})
-
-
-def signature(secret: str, method: str, target: str, headers: dict[str, str], authorization: str) -> str:
-    """Signature Version 4 as the service computes it from a request that came in."""
-    scope = re.search(r"Credential=[^/]+/([^,]+),", authorization)
-    signed = re.search(r"SignedHeaders=([^,]+),", authorization)
-    assert scope
-    assert signed
-    path, _, query = target.partition("?")
-    pairs = sorted(urllib.parse.parse_qsl(query, keep_blank_values=True))
-    parts = [method, urllib.parse.quote(urllib.parse.unquote(path), safe="/~")]
-    parts.append("&".join(f"{urllib.parse.quote(k, safe='~')}={urllib.parse.quote(v, safe='~')}" for k, v in pairs))
-    parts += [f"{name}:{' '.join(headers[name].split())}" for name in signed[1].split(";")]
-    parts += ["", signed[1], headers["x-amz-content-sha256"]]
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    text = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope[1], digest])
-    date, region, service, last = scope[1].split("/")
-    key = ("AWS4" + secret).encode()
-    for step in (date, region, service, last, text):
-        key = hmac.new(key, step.encode(), hashlib.sha256).digest()
-    return key.hex()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from media.repository.retrying import Retrying
 from media.repository.s3 import S3Repository
 from media.repository.s3_client import Connection, connect
 from media.repository.s3_url import S3Url, parse_s3_url
+from runtime.clock import Waiting
 
 _numbers = itertools.count(1)
 _connections: dict[object, Connection] = {}
@@ -48,11 +49,16 @@ class Service(NamedTuple):
         self.client().create_bucket(Bucket=name, **how)
         return name
 
-    def repository(self, bucket: str, prefix: str = "vms", **settings: str) -> Retrying:
+    def keep_versions(self, bucket: str) -> None:
+        """From now on."""
+        status = {"Status": "Enabled"}
+        self.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration=status)
+
+    def repository(self, bucket: str, prefix: str = "vms", clock: Waiting | None = None, **settings: str) -> Retrying:
         """A repository as the front door opens one, with this service's credentials."""
 
         url = parse_s3_url(self.url(bucket, prefix, **settings))
-        return Retrying(S3Repository(url, self._connect))
+        return Retrying(S3Repository(url, self._connect), clock)
 
     def _connect(self, url: S3Url) -> Connection:
         """A client takes a third of a second to make, and one does for all repositories with the same settings."""
