@@ -31,7 +31,7 @@ from mediaagent.ddb.directory import default_directory, filesystem_kind
 from mediaagent.ddb.faults import DdbFault
 from runtime.version import VERSION
 
-LIBRARIES = ("boto3", "cryptography", "lmdb", "numpy", "rich", "typer", "xxhash", "zstandard")
+LIBRARIES = ("boto3", "cryptography", "isal", "lmdb", "numpy", "rich", "typer", "xxhash", "zstandard")
 _FSYNCS = 5
 
 

@@ -62,7 +62,7 @@ def init(
     """
     from ingot.cli.secret import NewSecret, named, new_secret
     from ingot.faults import UsageWrong
-    from media.faults import RepositoryExists
+    from media.faults import RepositoryExists, RepositoryFault
     from media.key_slots import NoSecret
     from media.pool import Parameters, create_pool
     from media.repository.locate import open_place, probe_place
@@ -73,8 +73,12 @@ def init(
     if no_encryption and (passphrase_file or key_file) is not None:
         raise UsageWrong("--no-encryption: expected no --passphrase-file and no --key-file beside it")
     _check_vacant(place)
-    abilities = probe_place(repository)
     new = NewSecret(NoSecret(), None) if no_encryption else new_secret(named(passphrase_file, key_file), screen)
+    try:
+        abilities = probe_place(repository)
+    except RepositoryFault:
+        new.withdraw()
+        raise
     try:
         pool = create_pool(
             place, new.secret, Parameters(average_chunk.bytes, encrypted=not no_encryption), SystemClock(), abilities

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import zlib
+
+from isal import isal_zlib
 
 from media.repository import Buffer
 
@@ -35,5 +36,5 @@ class Body:
 
 
 def crc32_of(buffer: Buffer) -> str:
-    """As the header `x-amz-checksum-crc32` has it."""
-    return base64.b64encode(zlib.crc32(buffer).to_bytes(4, "big")).decode()
+    """As the header `x-amz-checksum-crc32` has it. ISA-L needs 0.05 CPU seconds a GiB, zlib 0.25, SHA-256 0.6."""
+    return base64.b64encode(isal_zlib.crc32(buffer).to_bytes(4, "big")).decode()

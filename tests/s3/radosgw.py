@@ -126,6 +126,8 @@ memstore device bytes = {self._device_bytes}
 [client.gateway]
 rgw data = {here}/run
 rgw enable apis = s3
+rgw gc obj min wait = 2
+rgw gc processor period = 2
 rgw override bucket index max shards = 1
 rgw frontends = beast {listening}
 """
