@@ -63,6 +63,7 @@ class Answer(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         _, bucket, key = (urllib.parse.unquote(path) + "/").split("/", 2)
         asked = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+        self.server.headers_by_key[key.rstrip("/")] = self.sent
         self._how = self.server.plan_for(self._operation(key, asked), key.rstrip("/"))
         if self._how in _ERRORS:
             self._error(*_ERRORS[self._how])
@@ -158,6 +159,10 @@ class Answer(BaseHTTPRequestHandler):
         newest = dict(reversed(bucket.rows(asked.get("prefix", ""))))
         found = sorted((key, version) for key, version in newest.items() if key > after and not version.is_marker)
         page = found[: self.server.page_size]
+        if self._how == "list backwards":
+            page = page[::-1]
+        elif self._how == "list nothing, and more to come":
+            page = []
         contents = "".join(
             f"<Contents><Key>{_quoted(key)}</Key><Size>{len(version.body)}</Size></Contents>" for key, version in page
         )

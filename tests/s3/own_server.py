@@ -31,6 +31,8 @@ Misbehaviour = Literal[
     "cut",  # half of the answer's body, then the connection closes
     "be late",  # no answer until `let_go`
     "lie",  # says that it was done, and did nothing
+    "list backwards",
+    "list nothing, and more to come",
     "garble",  # an answer that is no XML
     "send everything",  # of a range
     "deny",  # 403 AccessDenied
@@ -57,6 +59,7 @@ class OwnServer(ThreadingHTTPServer):
         self.accepts_token: Callable[[str | None], bool] = lambda token: token is None
         self.page_size = 1000
         self.seen: list[tuple[str, str]] = []  # operation and key of each request whose signature was good
+        self.headers_by_key: dict[str, dict[str, str]] = {}  # of the last request for it
         self.late = threading.Event()
         self._plans: list[tuple[Misbehaviour, Operation, int, int]] = []
         self._lock = threading.Lock()

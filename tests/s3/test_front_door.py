@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.ingot.front_door import ROOT, FrontDoor
 from tests.s3.buckets import Service
 from tests.s3.own_server import Misbehaviour, OwnServer
+from tests.s3.radosgw import OTHER_ACCESS_KEY, OTHER_SECRET_KEY
 
 
 @pytest.fixture
@@ -116,6 +118,24 @@ def test_a_policy_that_denies_deleting_is_named_and_stops_no_backup(
     added = door.document("key", "add", "--new-key-file", "second")
     said = door.run("key", "remove", added["slot"], "--json")
     assert (said.code, said.json["error"]["code"]) == (1, "media.delete_denied")
+
+
+def test_the_policy_in_the_readme_is_enough(door: FrontDoor, radosgw: Service, credentials: pytest.MonkeyPatch) -> None:
+    bucket = radosgw.new_bucket()
+    (block,) = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    policy = json.loads(block.replace("my-bucket", bucket))
+    for statement in policy["Statement"]:
+        statement["Principal"] = {"AWS": "arn:aws:iam:::user/somebody"}
+    radosgw.client().put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    somebody = radosgw._replace(access_key=OTHER_ACCESS_KEY, secret_key=OTHER_SECRET_KEY)
+    go_to(somebody, bucket, credentials)
+    assert door.document("init")["abilities"]["delete"].startswith("denied: ")
+    image = door.image()
+    door.good("backup", image)
+    assert door.document("verify", "--all")["good"] is True
+    door.good("restore", "latest", "--to", "back.raw")
+    assert Path("back.raw").read_bytes() == image.read_bytes()
+    assert door.document("doctor")["problems"] == []
 
 
 def test_a_bucket_without_conditions_is_refused_by_name(

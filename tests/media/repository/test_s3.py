@@ -255,6 +255,38 @@ def test_a_policy_that_hides_whether_versions_are_kept_is_told_which_action_is_m
         bare(own_server.service, bucket).get(NAME)
 
 
+def test_a_listing_that_makes_no_sense_is_no_listing(repository: S3Repository, own_server: OwnServer) -> None:
+    repository.put_new("sess/0000000002", b"")
+    own_server.misbehave("list backwards", "list")
+    with pytest.raises(RepositoryUnfit, match="expected names in order"):
+        list(repository.list(""))
+    own_server.misbehave("list nothing, and more to come", "list")
+    with pytest.raises(RepositoryUnfit, match="expected names on each page"):
+        list(repository.list(""))
+
+
+def test_how_to_store_is_said_with_every_put(own_server: OwnServer, bucket: str) -> None:
+    settings = {"sse": "aws:kms", "kms_key": "arn:aws:kms:eu-west-1:1:key/2"}
+    own_server.service.repository(bucket, **settings).put_new(NAME, b"body")
+    sent = own_server.headers_by_key[f"vms/{NAME}"]
+    assert sent["x-amz-server-side-encryption"] == "aws:kms"
+    assert sent["x-amz-server-side-encryption-aws-kms-key-id"] == settings["kms_key"]
+    assert sent["if-none-match"] == "*"
+    assert "x-amz-storage-class" not in sent
+    assert "x-amz-trailer" not in sent
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("s3://bucket/x?region=eu-west-1", "https://s3.eu-west-1.amazonaws.com"),
+        ("s3://bucket/x?region=us-gov-west-1&fips=yes", "https://s3-fips.us-gov-west-1.amazonaws.com"),
+    ],
+)
+def test_a_region_leads_to_the_services_own_endpoint(url: str, endpoint: str) -> None:
+    assert connect(parse_s3_url(url), sessions()).client.meta.endpoint_url == endpoint
+
+
 def test_only_containers_of_data_go_to_the_other_class_of_storage(own_server: OwnServer, bucket: str) -> None:
     repository = own_server.service.repository(bucket, storage_class="STANDARD_IA")
     big = bytes(200 << 10)
