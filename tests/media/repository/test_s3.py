@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -214,6 +215,14 @@ def test_nobody_listening_is_unreachable() -> None:
         url = f"s3://bucket/x?endpoint=http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(RepositoryUnreachable):
             S3Repository(parse_s3_url(url), lambda url: connect(url, sessions())).get(NAME)
+
+
+def test_the_real_server_refuses_a_clock_that_is_an_hour_off(radosgw: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = radosgw.repository(radosgw.new_bucket())
+    ahead = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda **_: ahead)
+    with pytest.raises(ClockSkewed):
+        repository.get(NAME)
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(radosgw: Service) -> None:
