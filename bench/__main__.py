@@ -46,6 +46,7 @@ def sections(names: list[str], runs: int, quick: bool) -> list[Section]:
         engine,
         ("bench.index",),
         ("bench.rebuild",),
+        ("bench.s3_requests",),
         ("bench.incrementals", first),
         ("bench.s3_restore", first, "--runs", "1"),
         ("bench.mount",),

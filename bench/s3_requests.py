@@ -1,6 +1,6 @@
 """What a repository in S3 costs on this side of the wire, beside plain boto3.
 
-python -m bench.bucket [--runs N] > results.jsonl
+python -m bench.s3_requests [--runs N] > results.jsonl
 
 Against the real server of the tests, over https on the loopback, three requests at a time. Seconds of CPU are this
 process's; those of the server, on the same machine, are not in them but slow everything down.
@@ -59,11 +59,11 @@ def compare(service: Service, run: int) -> None:
 
 def main() -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.bucket", description="Repositories in S3.")
+    parser = argparse.ArgumentParser(prog="python -m bench.s3_requests", description="Repositories in S3.")
     parser.add_argument("--runs", type=int, default=3)
     asked = parser.parse_args()
     if not is_installed():
-        say("bench.bucket: left out, needs Debian's ceph-mon, ceph-osd and radosgw")
+        say("bench.s3_requests: left out, needs Debian's ceph-mon, ceph-osd and radosgw")
         return 0
     with tempfile.TemporaryDirectory() as directory:
         gateway = RadosGateway(Path(directory))
