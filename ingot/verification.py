@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingot.embedded import Progress, Repo
-from media.extents import Extent, within
 from media.faults import DamageFault, RepositoryFault
 from media.ids import sid_text
 from media.marks import MarkKind, put_mark
 from media.reader import Lost
-from media.recovery_point import Commit, DiskTree, Points, RecoveryPoint, read_point
-from media.tree import TreeReader
-from media.verify import DamagedContainer, Verification, verify_point
+from media.recovery_point import Commit, Points, RecoveryPoint, read_point
+from media.verify import DamagedContainer, Verification, containers_of_lost, verify_point
 from mediaagent.ddb.pool_index import forget_containers
 from runtime.tasks import worker_count
 
@@ -105,28 +103,8 @@ def _verify(repo: Repo, point: RecoveryPoint, one: Checked, progress: Progress) 
         one.bytes += outcome.bytes_written
         if outcome.lost:
             one.lost[disk.disk] = outcome.lost
-            damaged |= _containers_of(repo, disk, outcome.lost_extents)
+            damaged |= containers_of_lost(repo.pool, repo.containers, disk, outcome.lost_extents)
     return damaged
-
-
-def _containers_of(repo: Repo, disk: DiskTree, lost: list[Extent]) -> set[int]:
-    """Where the chunks of these extents should lie. Those of an unreadable page are not known."""
-    tree = TreeReader(repo.containers, repo.pool.keys.page)
-    segment_bytes = repo.pool.parameters.segment_bytes
-    found: set[int] = set()
-    for segment, ref in tree.leaves(disk.root, lambda *_: None):
-        inside = list(within(lost, segment * segment_bytes, segment_bytes))
-        if not inside:
-            continue
-        try:
-            leaf = tree.leaf(ref, segment)
-        except DamageFault:
-            continue
-        starts = leaf.offsets.astype("u8") + segment * segment_bytes
-        for extent in inside:
-            rows = (starts < extent.end) & (starts + leaf.lengths > extent.offset)
-            found.update(leaf.places.cids[rows].tolist())
-    return found
 
 
 def _forget(repo: Repo, index: Path | None, cids: set[int]) -> None:

@@ -48,7 +48,7 @@ from media.ids import (
 )
 from media.keys import RECORDS_PER_DATA_KEY, SealingKey
 from media.pool import Pool
-from media.recovery_point import RecoveryPoint, encode_detail
+from media.recovery_point import Commit, RecoveryPoint, encode_detail, read_commit
 from runtime.clock import Clock
 
 HEARTBEAT_SECONDS = 600.0
@@ -216,6 +216,20 @@ class Session:
             put_register(self.pool, name, frame.encode_json(self.pool.keys, FrameKind.REGISTER, name, body))
         except RepositoryFault:
             return
+
+
+def settle(pool: Pool, sid: int, reason: str, clock: Clock) -> Commit | None:
+    """What session `sid` committed; None when it never will, for which a tombstone is put where it had not ended.
+
+    Raises DamageFault, RepositoryFault.
+    """
+    commit = read_commit(pool, sid)
+    if commit is not None:
+        return commit
+    name = register_name(sid)
+    body = {"kind": "tombstone", "nonce": os.urandom(16).hex(), "reason": reason, "time": clock.now()}
+    put_register(pool, name, frame.encode_json(pool.keys, FrameKind.REGISTER, name, body))
+    return read_commit(pool, sid)  # a commit may have been first
 
 
 def _highest(pool: Pool) -> int:

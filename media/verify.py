@@ -16,7 +16,7 @@ import xxhash
 from ext.fingerprint import Fingerprinter
 from media.container import TRAILER_BYTES, Footer, decode_footer, decode_header, decode_trailer, scan
 from media.container_reader import ContainerReader
-from media.extents import Extent
+from media.extents import Extent, within
 from media.faults import ContainerCorrupt, ContainerMissing, DamageFault, RecordCorrupt
 from media.ids import CONTAINERS, cid_of_name, cid_text, container_name
 from media.known_chunks import keys
@@ -51,6 +51,26 @@ def verify_point(
 ) -> list[Outcome]:
     """Read every byte of a point's disks as a restore would: one outcome a disk."""
     return [DiskRestore(pool, containers, disk, Nowhere(), workers, advance).run() for disk in point.disks]
+
+
+def containers_of_lost(pool: Pool, containers: ContainerReader, disk: DiskTree, lost: list[Extent]) -> set[int]:
+    """Where the chunks of these extents should lie. Those of an unreadable page are not known."""
+    tree = TreeReader(containers, pool.keys.page)
+    segment_bytes = pool.parameters.segment_bytes
+    found: set[int] = set()
+    for segment, ref in tree.leaves(disk.root, lambda *_: None):
+        inside = list(within(lost, segment * segment_bytes, segment_bytes))
+        if not inside:
+            continue
+        try:
+            leaf = tree.leaf(ref, segment)
+        except DamageFault:
+            continue
+        starts = leaf.offsets.astype("u8") + segment * segment_bytes
+        for extent in inside:
+            rows = (starts < extent.end) & (starts + leaf.lengths > extent.offset)
+            found.update(leaf.places.cids[rows].tolist())
+    return found
 
 
 @dataclass

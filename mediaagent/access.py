@@ -21,15 +21,21 @@ DENY_LIST_SECONDS = 900.0
 class Denied(Protocol):
     """Agents whose certificates count no more, and when the CommServe was last heard, in monotonic seconds."""
 
-    agents: frozenset[str]
-    heard_at: float
+    @property
+    def agents(self) -> frozenset[str]: ...
+
+    @property
+    def heard_at(self) -> float: ...
 
 
 class Trust(Protocol):
     """What the CommServe says: the key that signs tickets (SubjectPublicKeyInfo), and the deny-list."""
 
-    ticket_key: bytes
-    denied: Denied
+    @property
+    def ticket_key(self) -> bytes: ...
+
+    @property
+    def denied(self) -> Denied: ...
 
 
 @dataclass(frozen=True)

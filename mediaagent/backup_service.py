@@ -13,6 +13,7 @@ from media.session_log import DiskName, WrittenDisk
 from mediaagent.access import Access
 from mediaagent.bitmap import bitmap
 from mediaagent.faults import RequestRefused
+from mediaagent.metrics import ServerMetrics
 from mediaagent.open_pools import OpenPools
 from mediaagent.session import AgentSession
 from mediaagent.sessions import Sessions, Wish
@@ -26,10 +27,11 @@ _COUNTS = ("read_bytes", "new_bytes", "chunks", "new_chunks")
 class BackupService(BackupsServicer):
     """Each call: who, which session, and what the session does."""
 
-    def __init__(self, access: Access, pools: OpenPools, sessions: Sessions) -> None:
+    def __init__(self, access: Access, pools: OpenPools, sessions: Sessions, metrics: ServerMetrics) -> None:
         self._access = access
         self._pools = pools
         self._sessions = sessions
+        self._metrics = metrics
 
     def _session(self, session_id: str, context: grpc.ServicerContext) -> AgentSession:
         return self._sessions.get(self._access.caller(context), session_id)
@@ -71,6 +73,7 @@ class BackupService(BackupsServicer):
         statistics = _object(request.statistics, "statistics")
         counts = {name: _count(statistics, name) for name in _COUNTS}
         point = session.commit(disks, _object(request.description, "description"), counts)
+        self._metrics.commits.inc()
         return backup_pb2.CommitReply(point=json.dumps(detail_json(point)))
 
     def Abort(self, request: backup_pb2.AbortRequest, context: grpc.ServicerContext) -> backup_pb2.AbortReply:

@@ -10,6 +10,7 @@ import numpy as np
 from media.page import encode
 from mediaagent.access import Access, metadata, number
 from mediaagent.faults import RequestRefused
+from mediaagent.metrics import ServerMetrics
 from mediaagent.session import AgentSession
 from mediaagent.sessions import Sessions
 from mediaagent.watchdog import Watchdog
@@ -32,10 +33,11 @@ from proto.data_plane import (
 class DataService:
     """Each call: who, which session, and what the session does."""
 
-    def __init__(self, access: Access, sessions: Sessions, watchdog: Watchdog) -> None:
+    def __init__(self, access: Access, sessions: Sessions, watchdog: Watchdog, metrics: ServerMetrics) -> None:
         self._access = access
         self._sessions = sessions
         self._watchdog = watchdog
+        self._metrics = metrics
 
     def _session(self, session_id: str, context: grpc.ServicerContext) -> AgentSession:
         return self._sessions.get(self._access.caller(context), session_id)
@@ -45,6 +47,8 @@ class DataService:
         if len(request) % FINGERPRINT_BYTES or len(request) > MOST_FINGERPRINTS * FINGERPRINT_BYTES:
             raise RequestRefused(f"{len(request)} bytes of fingerprints")
         places = session.locate(np.frombuffer(request, np.uint8).reshape(-1, FINGERPRINT_BYTES))
+        self._metrics.fingerprints.inc(len(places.cids))
+        self._metrics.found.inc(int(np.count_nonzero(places.cids)))
         return places.cids.astype("<u8").tobytes() + places.slots.astype("<u4").tobytes()
 
     def put_container(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
@@ -52,6 +56,8 @@ class DataService:
         cid, size, offset = (number(context, name) for name in (CID, SIZE, OFFSET))
         with self._watchdog.watch(context) as stream:
             session.receive(cid, size, offset, messages, stream.moved)
+        self._metrics.containers.inc()
+        self._metrics.container_bytes.inc(size)
         return b""
 
     def parent_leaves(self, request: backup_pb2.ParentLeavesRequest, context: grpc.ServicerContext) -> Iterator[bytes]:

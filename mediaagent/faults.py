@@ -22,6 +22,13 @@ class PoolUnfit(MediaAgentFault):
     code = "mediaagent.pool_unfit"
 
 
+class PoolBusy(MediaAgentFault):
+    """Sessions use the pool's index, so it cannot be made anew now."""
+
+    code = "mediaagent.pool_busy"
+    retry = Retry.LATER
+
+
 class Draining(MediaAgentFault):
     """This MediaAgent is about to stop and begins nothing new."""
 

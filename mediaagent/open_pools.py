@@ -81,6 +81,13 @@ class OpenPools:
             self._by_id[served.id] = served, stack
         return served
 
+    def remove(self, pool_id: str) -> None:
+        """Serve it no more; what was recorded in its index is durable."""
+        with self._lock:
+            found = self._by_id.pop(pool_id, None)
+        if found is not None:
+            found[1].close()
+
     def get(self, pool_id: str) -> OpenPool:
         """Raises PoolUnknown."""
         with self._lock:

@@ -16,6 +16,7 @@ from media.recovery_point import Commit, DiskTree, RecoveryPoint, list_points, r
 from mediaagent.access import Access
 from mediaagent.bitmap import bitmap
 from mediaagent.faults import RequestRefused
+from mediaagent.metrics import ServerMetrics
 from mediaagent.open_pools import OpenPool, OpenPools
 from mediaagent.restore_stream import RestoreStream
 from mediaagent.watchdog import Watchdog
@@ -32,10 +33,11 @@ _MOST_SEGMENTS = 256
 class RestoreService(RestoresServicer):
     """Each call: whose ticket, which recovery point, and what it holds."""
 
-    def __init__(self, access: Access, pools: OpenPools, watchdog: Watchdog) -> None:
+    def __init__(self, access: Access, pools: OpenPools, watchdog: Watchdog, metrics: ServerMetrics) -> None:
         self._access = access
         self._pools = pools
         self._watchdog = watchdog
+        self._metrics = metrics
         self._points: OrderedDict[tuple[str, int], RecoveryPoint] = OrderedDict()
         self._lock = threading.Lock()
         self._streams = threading.Semaphore(_MOST_STREAMS)
@@ -120,7 +122,9 @@ class RestoreService(RestoresServicer):
             with self._watchdog.watch(context) as stream:
                 for message in RestoreStream(served, disk, request.first_segment, request.segments).messages():
                     stream.moved()
-                    yield pack_restore(message)
+                    raw = pack_restore(message)
+                    self._metrics.restored_bytes.inc(len(raw))
+                    yield raw
         finally:
             self._streams.release()
 

@@ -15,6 +15,7 @@ from mediaagent.access import Access, Trust
 from mediaagent.backup_service import BackupService
 from mediaagent.buffers import Buffers
 from mediaagent.data_service import DataService
+from mediaagent.metrics import ServerMetrics
 from mediaagent.open_pools import OpenPools
 from mediaagent.restore_service import RestoreService
 from mediaagent.sessions import Limits, Sessions
@@ -58,6 +59,7 @@ class MediaAgentServer:
         room: Room,
         clock: Clock,
         now: Callable[[], float],
+        metrics: ServerMetrics,
     ) -> None:
         """Addresses are `host:port`; port 0 takes a free one. Raises AddressUnavailable."""
         buffers = Buffers(room.container_buffers, _MOST_CONTAINER_BYTES, room.buffer_wait_seconds)
@@ -65,9 +67,10 @@ class MediaAgentServer:
         self.sessions = Sessions(Limits(room.sessions, room.idle_seconds), buffers, clock, Process.this())
         self._watchdog = Watchdog(clock, room.stalled_seconds)
         self._health = health.HealthServicer()
-        backups = BackupService(access, pools, self.sessions)
-        restores = RestoreService(access, pools, self._watchdog)
-        data = DataService(access, self.sessions, self._watchdog)
+        metrics.sessions.set_function(lambda: self.sessions.count)
+        backups = BackupService(access, pools, self.sessions, metrics)
+        restores = RestoreService(access, pools, self._watchdog, metrics)
+        data = DataService(access, self.sessions, self._watchdog, metrics)
         handlers = DataHandlers(
             data.locate, data.put_container, data.parent_leaves, data.put_leaves, restores.restore_disk
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from media.container import Kind
-from media.faults import DamageFault, ParentDamaged, SessionFull
+from media.faults import DamageFault, ParentDamaged, SessionEnded, SessionFull
 from media.ids import cid_of, cid_text, sid_text
 from media.keys import DataKey, NoDataKey, SealingKey
 from media.known_chunks import Fingerprints, Places
@@ -220,7 +220,7 @@ class AgentSession:
 
     def abort(self, reason: str) -> None:
         """Never commit. Does nothing when it ended, or commits now."""
-        self._end(SessionMissing(f"session {sid_text(self.log.sid)} was aborted: {reason}"), reason)
+        self._end(SessionEnded(f"session {sid_text(self.log.sid)} was ended: {reason}"), reason)
 
     def _end(self, why: Fault, reason: str | None = None) -> None:
         with self._changed:

@@ -135,6 +135,11 @@ class Sessions:
             if each.heard_at < late and not each.busy:
                 each.abort(f"its writer was not heard for {self._limits.idle_seconds:g} s")
 
+    def count_in(self, pool_id: str) -> int:
+        """Sessions that run in a pool."""
+        with self._changed:
+            return sum(1 for each in self._by_id.values() if _runs(each) and each.served.id == pool_id)
+
     @property
     def count(self) -> int:
         """Sessions that run."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from prometheus_client import CollectorRegistry
 
 from media.backup import Backup, Source
 from media.container_reader import ContainerReader
@@ -19,6 +20,7 @@ from media.recovery_point import Machine, RecoveryPoint
 from media.repository import Repository
 from media.repository.memory import MemoryRepository
 from media.session_log import DiskName
+from mediaagent.metrics import ServerMetrics
 from mediaagent.open_pools import OpenPools, Verify
 from mediaagent.server import MediaAgentServer, Room
 from proto.channels import Caller
@@ -80,7 +82,15 @@ class Served:
 
     def start(self) -> None:
         self.server = MediaAgentServer(
-            self.identity, "127.0.0.1:0", "127.0.0.1:0", self.pools, self.trust, self.room, self.clock, time.time
+            self.identity,
+            "127.0.0.1:0",
+            "127.0.0.1:0",
+            self.pools,
+            self.trust,
+            self.room,
+            self.clock,
+            time.time,
+            ServerMetrics(CollectorRegistry()),
         )
 
     @property

@@ -1,0 +1,78 @@
+"""The MediaAgent as a daemon, from its settings to its last drained session."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from prometheus_client import CollectorRegistry
+
+from ext import selftest
+from mediaagent.assignments import Assignments
+from mediaagent.metrics import ServerMetrics
+from mediaagent.open_pools import OpenPools, Verify
+from mediaagent.pool_store import KeptPool, PoolStore
+from mediaagent.pools_served import PoolsServed
+from mediaagent.server import MediaAgentServer, Room
+from mediaagent.settings import MediaAgentSettings
+from mediaagent.trust import HeardTrust
+from proto import agents_pb2
+from proto.agent.agent import Agent
+from runtime.certificates import Identity
+from runtime.clock import SystemClock
+from runtime.daemon import Life
+from runtime.logs import configure, log
+from runtime.metrics import MetricsServer
+from runtime.settings import SettingsInvalid
+from runtime.version import VERSION
+
+
+def serve(settings: MediaAgentSettings) -> None:
+    """Until a signal. Raises NotJoined, IdentityUnfit, SelfTestFailed, AddressUnavailable, PoolUnfit."""
+    configure("mediaagent", settings.log_level)
+    selftest.run()
+    verify = _verify(settings.verify)
+    clock, registry = SystemClock(), CollectorRegistry()
+    life = Life(clock)
+    metrics = MetricsServer(registry, settings.metrics.host, settings.metrics.port)
+    pools = OpenPools()
+    listed = [KeptPool(pool.name, pool.url, pool.key_file) for pool in settings.pools]
+    kept = PoolsServed(PoolStore(settings.state, clock), listed, pools, verify)
+    servers: list[MediaAgentServer] = []
+
+    def renewed(identity: Identity) -> None:
+        for server in servers:
+            server.use(identity)
+
+    with Agent(settings.state, clock, renewed) as agent:
+        log().info("starting", version=VERSION, agent=agent.membership.agent.uri)
+        kept.open_waiting()
+        trust = HeardTrust(agent)
+        room = Room(sessions=settings.sessions, container_buffers=settings.container_buffers)
+        told = ServerMetrics(registry)
+        server = MediaAgentServer(
+            agent.identity, settings.control, settings.data, pools, trust, room, clock, time.time, told
+        )
+        servers.append(server)
+        log().info("serving", control_port=server.control_port, data_port=server.data_port)
+
+        def about_us() -> agents_pb2.RegisterRequest:
+            kept.open_waiting()
+            return agents_pb2.RegisterRequest(host=os.uname().nodename, pools=kept.seen())
+
+        work = Assignments(kept, agent.line.points_read, server.sessions.count_in, clock)
+        loop = agent.start(about_us, work.handlers(), settings.slots)
+        life.run(lambda: loop.healthy, ends_with_parent=settings.ends_with_parent)
+        server.drain()
+        agent.drain(settings.drain_seconds)
+        server.stop(settings.drain_seconds)
+    pools.close()
+    metrics.close()
+    log().info("stopped")
+
+
+def _verify(text: str) -> Verify:
+    try:
+        return Verify[text.upper()]
+    except KeyError:
+        raise SettingsInvalid(f"verify: expected all, sample or none, found {text!r}") from None
