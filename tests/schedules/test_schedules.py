@@ -18,7 +18,7 @@ from tests.schedules.store import Fate
 from tests.schedules.test_removed_rules import PINNED
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 300
+SEEDS = 250
 FIRST = int(os.environ.get("TORTURE_FIRST", "100000"))
 COUNT = int(os.environ.get("TORTURE_SEEDS", "20000"))
 

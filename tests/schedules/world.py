@@ -24,6 +24,8 @@ OPEN = Parameters(average_chunk_bytes=4096, container_bytes=16 << 10, segment_by
 SEALED = replace(OPEN, encrypted=True)
 
 _STEPS_MAX = 100_000
+_STOPS = (Fate.STOPPED_BEFORE, Fate.STOPPED_AFTER)
+_STOPS_CHANGE = (*_STOPS, Fate.STOPPED_LATE)
 
 
 @cache
@@ -127,7 +129,7 @@ class World:
         """What becomes of the next call."""
         drawn = self.rng.random()
         for share, fates in (
-            (self.odds.stop, (Fate.STOPPED_BEFORE, Fate.STOPPED_AFTER)),
+            (self.odds.stop, _STOPS_CHANGE if call.startswith(("put", "delete")) else _STOPS),
             (self.odds.unreachable, (Fate.NOT_DONE, Fate.REPLY_LOST)),
             (self._late(call), (Fate.LATE,)),
         ):
