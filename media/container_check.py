@@ -19,10 +19,10 @@ from media.container import Footer, Kind, decode_footer, decode_header, decode_t
 from media.faults import ContainerCorrupt, RecordCorrupt
 from media.ids import Where, cid_text
 from media.keys import TAG_BYTES, SealingKey
-from media.record import HEADER_BYTES, Codec, Type, headers_at, read_record
+from media.record import HEADER_BYTES, MAGIC, Codec, Type, headers_at, open_checked, read_record
 from media.session_log import Terms
 
-_ARENA_BYTES = 4 << 20  # plain bytes between two checks of fingerprints; more than the largest chunk
+_ARENA_BYTES = 2 << 20  # plain bytes between two checks of fingerprints: the largest chunks, and what stays in a cache
 
 
 class ContainerCheck:
@@ -34,6 +34,7 @@ class ContainerCheck:
         self._fingerprinter = Fingerprinter(terms.fingerprint_key)
         self._decompressor = zstandard.ZstdDecompressor()
         self._arena: NDArray[np.uint8] | None = None
+        self._scratch = memoryview(bytearray(2 * terms.parameters.average_chunk_bytes))
 
     def check(self, container: memoryview, cid: int, key_by_id: Mapping[int, SealingKey]) -> Footer:
         """The footer of a container whose records are sealed with these keys.
@@ -52,13 +53,13 @@ class ContainerCheck:
         footer = decode_footer(raw, trailer, cid)
         if xxhash.xxh3_128_digest(body) != trailer.body_hash:
             raise ContainerCorrupt(f"{cid_text(cid)}: its {len(body)} bytes at 0 are not the ones that its hash covers")
-        self._agreed(body, footer, cid, header.header_len)
+        usable = {id_: key for id_, key in key_by_id.items() if id_ in header.wrapped_keys or not key.seal}
+        self._agreed(body, footer, cid, header.header_len, np.array(list(usable), np.uint64))
         if self._every:
-            usable = {id_: key for id_, key in key_by_id.items() if id_ in header.wrapped_keys or not key.seal}
             self._opened(body, footer[:: self._every], cid, usable)
         return footer
 
-    def _agreed(self, body: memoryview, footer: Footer, cid: int, start: int) -> None:
+    def _agreed(self, body: memoryview, footer: Footer, cid: int, start: int, key_ids: NDArray[np.uint64]) -> None:
         """Records and footer say the same, each begins where the one before ends, and nothing is out of bounds."""
         offsets, stored = footer["offset"].astype(np.int64), footer["stored_len"].astype(np.int64)
         ends = offsets + (HEADER_BYTES + stored + 7) // 8 * 8
@@ -77,6 +78,7 @@ class ContainerCheck:
         headers = headers_at(np.frombuffer(body, np.uint8), offsets)
         for name in ("type", "codec", "seal", "flags", "plain_len", "stored_len"):
             good &= headers[name] == footer[name]
+        good &= (headers["magic"] == MAGIC) & np.isin(headers["key_id"], key_ids)
         good &= (headers["fingerprint"] == footer["fingerprint"]).all(axis=1)
         if not good.all():
             at = int(offsets[np.flatnonzero(~good)[0]])
@@ -86,17 +88,23 @@ class ContainerCheck:
         if self._arena is None:
             self._arena = np.empty(_ARENA_BYTES, np.uint8)
         view = memoryview(self._arena)
-        first = end = 0
-        sealed_pool = self._terms.parameters.encrypted
+        headers = headers_at(np.frombuffer(body, np.uint8), footer["offset"].astype(np.int64))
+        raw, key_ids = headers.tobytes(), headers["key_id"].tolist()
+        lengths, stored, codecs = (footer[name].tolist() for name in ("plain_len", "stored_len", "codec"))
         starts = np.empty(len(footer), np.uint32)
-        lengths = footer["plain_len"].tolist()
+        first = end = 0
         for row, offset in enumerate(footer["offset"].tolist()):
-            where = Where(cid, offset)
-            _, plain = read_record(body[offset:], where, key_by_id.get, self._decompressor, sealed_pool=sealed_pool)
             if end + lengths[row] > _ARENA_BYTES:
                 self._compared(footer[first:row], starts[first:row], cid)
                 first, end = row, 0
-            view[end : end + lengths[row]] = plain
+            header = raw[row * HEADER_BYTES : (row + 1) * HEADER_BYTES]
+            payload = body[offset + HEADER_BYTES : offset + HEADER_BYTES + stored[row]]
+            out = view[end : end + lengths[row]]
+            key = key_by_id[key_ids[row]]
+            if not open_checked(header, codecs[row], payload, key, self._decompressor, self._scratch, out):
+                where, sealed = Where(cid, offset), self._terms.parameters.encrypted
+                read_record(body[offset:], where, key_by_id.get, self._decompressor, sealed_pool=sealed)
+                raise RecordCorrupt(f"{where}: does not open")
             starts[row] = end
             end += lengths[row]
         self._compared(footer[first:], starts[first:], cid)

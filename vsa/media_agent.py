@@ -72,6 +72,10 @@ class Patience:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
+def _ignore(_: grpc.ChannelConnectivity) -> None:
+    """Who subscribes to a channel only wants it connected."""
+
+
 class MediaAgentLine:
     """One assignment's line. Safe to use from several threads."""
 
@@ -82,6 +86,8 @@ class MediaAgentLine:
         control, data = f"{address.host}:{address.control_port}", f"{address.host}:{address.data_port}"
         self._control = open_channel(control, identity, agent.tls_name)
         self._data = [open_channel(data, identity, agent.tls_name, alone=True) for _ in range(DATA_CONNECTIONS)]
+        for channel in (self._control, *self._data):
+            channel.subscribe(_ignore, try_to_connect=True)  # all at once: a handshake is three ways there and back
         self.backups = BackupsStub(self._control)
         self.restores = RestoresStub(self._control)
         self._stubs = cycle([DataStub(channel) for channel in self._data])
@@ -102,6 +108,5 @@ class MediaAgentLine:
 
     def close(self) -> None:
         """Running calls end with PeerUnreachable."""
-        channel: grpc.Channel
         for channel in (self._control, *self._data):
             channel.close()

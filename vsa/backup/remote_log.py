@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from media.container import Footer, Kind
 from media.faults import SessionFull, SessionUnknown
@@ -90,6 +91,7 @@ class RemoteLog:
         self._beaten_at = clock.monotonic_seconds()
         self._threads = executor()
         self._ahead = [self._leaves_ahead(number) for number in range(len(wanted.disks))]
+        self._segments: dict[int, Future[NDArray[np.int64]]] = {}
         self._sender = ThreadPoolExecutor(2, thread_name_prefix="send-leaves")
         self._frames: list[bytes] = []
         self._framed_bytes = 0
@@ -166,12 +168,25 @@ class RemoteLog:
         return Places(np.frombuffer(raw, "<u8", n).copy(), np.frombuffer(raw, "<u4", n, 8 * n).copy())
 
     def parent_segments(self, disk: int) -> Iterator[int]:
+        if not self.parent:
+            return iter(())
+        asked = self._asked_segments(disk)
+        if disk + 1 < len(self._ahead):
+            self._asked_segments(disk + 1)  # known, with its first leaves, when this disk is done
+        return iter(asked.result().tolist())
+
+    def _asked_segments(self, disk: int) -> Future[NDArray[np.int64]]:
+        with self._lock:
+            if disk not in self._segments:
+                self._segments[disk] = self._threads.submit(self._fetch_segments, disk)
+            return self._segments[disk]
+
+    def _fetch_segments(self, disk: int) -> NDArray[np.int64]:
         request = backup_pb2.ParentSegmentsRequest(session=self._session, disk=disk)
         reply = self._line.again(lambda: self._line.backups.ParentSegments(request, timeout=COMMIT_SECONDS))
-        bits = np.unpackbits(np.frombuffer(reply.bitmap, np.uint8), bitorder="little")
-        segments = np.flatnonzero(bits)
+        segments = np.flatnonzero(np.unpackbits(np.frombuffer(reply.bitmap, np.uint8), bitorder="little"))
         self._ahead[disk].expect(segments)
-        return iter(segments.tolist())
+        return segments
 
     def expect(self, disk: int, segments: list[int]) -> None:
         self._ahead[disk].expect(np.array(segments, np.int64))
