@@ -104,10 +104,11 @@ def backup_of(
 
 def close_run(connection: sa.Connection, run_id: str, now: datetime) -> None:
     """Say how a run went, once all of its jobs ended."""
+    active = sa.select(jobs.c.id).where(jobs.c.run_id == run_id, jobs.c.state.in_(ACTIVE)).limit(1)
+    if connection.execute(active).first() is not None:
+        return
     states = sa.select(jobs.c.state, sa.func.count()).where(jobs.c.run_id == run_id).group_by(jobs.c.state)
     counts = {State(state): count for state, count in connection.execute(states)}
-    if ACTIVE.intersection(counts):
-        return
     good = sum(count for state, count in counts.items() if state in GOOD)
     bad = sum(counts.values()) - good
     state = "DONE" if not bad else "PARTIAL" if good else "FAILED"

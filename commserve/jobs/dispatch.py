@@ -70,7 +70,7 @@ class Dispatch:
                 backlog = self._backlog(agent.role)
                 more = self._lease(backlog, agent, boot_id, free_slots - len(claimed))
                 claimed += more
-                if not backlog.used:
+                if len(claimed) == free_slots or not backlog.used:
                     break
                 self._backlogs.pop(agent.role)  # there may be more where those came from
             return claimed

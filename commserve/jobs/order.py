@@ -85,20 +85,39 @@ def choose(
     hypervisors: Mapping[str, Limit],
     now: datetime,
 ) -> list[Candidate]:
-    """The jobs that the agent gets, the most urgent first; never more than its free slots. Counts in `running`."""
-    left = [job for job in queued if job.not_before_at <= now and _reaches(asking, job)]
+    """The jobs that the agent gets, the most urgent first; never more than its free slots. Counts in `running`.
+
+    Jobs that differ only by deadline are compared once, so this costs by plans and hypervisors, not by jobs.
+    """
+    waiting = _grouped(job for job in queued if job.not_before_at <= now and _reaches(asking, job))
     chosen: list[Candidate] = []
     usual_slots = asking.free_slots - (asking.free_slots + asking.running) // _RESERVED
+    usual = 0
     while len(chosen) < asking.free_slots:
-        usual = sum(job.urgency != URGENT for job in chosen) < usual_slots
-        fitting = [job for job in left if (usual or job.urgency == URGENT) and _fits(job, running, plans, hypervisors)]
+        heads = [group[-1] for group in waiting if group]
+        fitting = [
+            job
+            for job in heads
+            if (usual < usual_slots or job.urgency == URGENT) and _fits(job, running, plans, hypervisors)
+        ]
         if not fitting:
             return chosen
         best = min(fitting, key=lambda job: _rank(job, running, now))
+        next(group for group in waiting if group and group[-1] is best).pop()
         chosen.append(best)
-        left.remove(best)
+        usual += best.urgency != URGENT
         running.add(best)
     return chosen
+
+
+def _grouped(queued: Iterable[Candidate]) -> list[list[Candidate]]:
+    """By all that limits and shares look at; in each group the one whose turn is next stands last."""
+    groups: dict[tuple[object, ...], list[Candidate]] = {}
+    for job in queued:
+        groups.setdefault((job.kind, job.urgency, job.plan_id, job.hypervisor_id, job.first), []).append(job)
+    for group in groups.values():
+        group.sort(key=lambda job: (job.deadline_at, job.id), reverse=True)
+    return list(groups.values())
 
 
 def _rank(job: Candidate, running: Running, now: datetime) -> tuple[object, ...]:

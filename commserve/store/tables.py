@@ -271,7 +271,7 @@ _is_active = jobs.c.state.in_([sa.literal_column(f"'{state}'") for state in ACTI
 sa.Index("uq_jobs_active_subject", jobs.c.subject, unique=True, sqlite_where=_is_active, postgresql_where=_is_active)
 sa.Index("ix_jobs_queue", jobs.c.state, jobs.c.role, jobs.c.plan_id, jobs.c.urgency, jobs.c.deadline_at)
 sa.Index(None, jobs.c.machine_id, jobs.c.id)
-sa.Index(None, jobs.c.run_id)
+sa.Index(None, jobs.c.run_id, jobs.c.state)
 sa.Index(None, jobs.c.plan_id, jobs.c.id)
 
 leases = sa.Table(

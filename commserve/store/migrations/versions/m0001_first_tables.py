@@ -277,7 +277,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_jobs_machine_id_id"), "jobs", ["machine_id", "id"], unique=False)
     op.create_index(op.f("ix_jobs_plan_id_id"), "jobs", ["plan_id", "id"], unique=False)
     op.create_index("ix_jobs_queue", "jobs", ["state", "role", "plan_id", "urgency", "deadline_at"], unique=False)
-    op.create_index(op.f("ix_jobs_run_id"), "jobs", ["run_id"], unique=False)
+    op.create_index(op.f("ix_jobs_run_id_state"), "jobs", ["run_id", "state"], unique=False)
     op.create_index(
         "uq_jobs_active_subject",
         "jobs",

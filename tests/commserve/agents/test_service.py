@@ -1,0 +1,278 @@
+"""The agents' service over real gRPC with mutual TLS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from commserve.faults import AgentRefused, RequestInvalid
+from proto import agents_pb2
+from proto.channels import COMMSERVE_NAME
+from proto.faults import PeerUnreachable
+from proto.sealing import unseal
+from proto.tickets import TicketRefused, verify
+from runtime.certificates import Identity, key_pem, new_key, signing_request
+from tests.commserve.agents.wire import Wire
+from tests.commserve.office import Office
+from tests.proto.authority import Authority as OtherAuthority
+
+
+@pytest.fixture
+def wire(office: Office, tmp_path: Path) -> Iterator[Wire]:
+    office.clock.moment = datetime.now(UTC)  # certificates are looked at by OpenSSL, which has a clock of its own
+    made = Wire(office, tmp_path)
+    yield made
+    made.close()
+
+
+def machine(name: str) -> agents_pb2.Machine:
+    disk = agents_pb2.DiskSeen(key="0", name="disk", size=1 << 20)
+    return agents_pb2.Machine(id=f"id-{name}", name=name, disks=[disk], protectable=True)
+
+
+def lease(line: object, slots: int = 9) -> list[agents_pb2.Assignment]:
+    request = agents_pb2.LeaseRequest(boot_id="boot", free_slots=slots, wait_seconds=0)
+    return list(line.lease(request).assignments)  # type: ignore[attr-defined]
+
+
+def report(line: object, of: agents_pb2.Assignment, state: str, **other: object) -> agents_pb2.ReportReply:
+    value = agents_pb2.ReportRequest.State.Value(state)
+    request = agents_pb2.ReportRequest(assignment=of.id, fence=of.fence, state=value, **other)  # type: ignore[arg-type]
+    return line.report(request)  # type: ignore[attr-defined,no-any-return]
+
+
+def test_from_an_empty_commserve_to_a_recovery_point(wire: Wire) -> None:
+    """Join, register, make a pool, discover, back up, restore: every message that takes part."""
+    office = wire.office
+    vsa, vsa_agent = wire.join("vsa", "v")
+    media, media_agent = wire.join("mediaagent", "m")
+    vsa.register(vsa_agent.about())
+    registered = media.register(media_agent.about(addresses=["local=127.0.0.1:1:2"]))
+    pool = office.post("/pools", {"name": "main", "url": "file:///p", "agents": [media_agent.caller.id]})
+    (making,) = lease(media)
+    assert (making.create_pool.name, making.create_pool.url, making.create_pool.encrypted) == (
+        "main",
+        "file:///p",
+        True,
+    )
+    report(media, making, "DONE", result=json.dumps({"pool": "0b3f"}))
+    assert office.get(f"/pools/{pool['id']}")["state"] == "ready"
+
+    office.hypervisor(agents=[vsa_agent.caller.id])
+    office.look()
+    (looking,) = lease(vsa)
+    assert json.loads(looking.discover.hypervisor.settings) == {"directory": "/srv/images"}
+    of = {"assignment": looking.id, "fence": looking.fence}
+    pages = [
+        agents_pb2.MachinesPage(**of, machines=[machine("web")]),
+        agents_pb2.MachinesPage(**of, machines=[machine("db")], last=True),
+    ]
+    assert vsa.discovered(pages) == 2
+    report(vsa, looking, "DONE", result='{"machines": 2}')
+
+    plan = office.plan(pool_id=pool["id"], schedule={"cron": ""}, level=3)
+    office.rule("webs", plan, names=["web"])
+    office.post(f"/plans/{plan}/run")
+    (backup,) = lease(vsa)
+    wanted = backup.backup
+    assert (wanted.machine.id, wanted.pool.id, wanted.level, wanted.parent) == ("id-web", "0b3f", 3, "auto")
+    assert [(each.id, list(each.addresses)) for each in wanted.media_agents] == [
+        (media_agent.caller.id, ["local=127.0.0.1:1:2"])
+    ]
+    ticket = verify(backup.ticket, registered.ticket_key)
+    ticket.require(vsa_agent.caller, "backup", "0b3f", office.clock.moment.timestamp())
+    with pytest.raises(TicketRefused):
+        ticket.require(vsa_agent.caller, "expire", "0b3f", office.clock.moment.timestamp())
+    with pytest.raises(TicketRefused):
+        ticket.require(media_agent.caller, "backup", "0b3f", office.clock.moment.timestamp())
+    later = office.clock.moment + timedelta(days=1, seconds=1)
+    with pytest.raises(TicketRefused):
+        ticket.require(vsa_agent.caller, "backup", "0b3f", later.timestamp())
+
+    progress = agents_pb2.Progress(phase="backup", done_bytes=5, total_bytes=10)
+    assert report(vsa, backup, "RUNNING", progress=progress).answer == agents_pb2.ReportReply.GO_ON
+    assert report(vsa, backup, "COMMITTING", sid=0x1A).answer == agents_pb2.ReportReply.GO_ON
+    made = {"recovery_point": "000000001a", "time": "2026-03-02T13:00:07.000000Z", "parent": None}
+    report(vsa, backup, "DONE", result=json.dumps(made))
+    assert report(vsa, backup, "DONE", result=json.dumps(made)).answer == agents_pb2.ReportReply.STALE
+    (point,) = office.get("/points?machine_id=id-web")["items"]
+
+    office.post("/restores", {"pool_id": pool["id"], "point": point["id"], "directory": "/restored/web"})
+    (restore,) = lease(vsa)
+    assert (restore.restore.point, restore.restore.directory) == ("000000001a", "/restored/web")
+    assert verify(restore.ticket, registered.ticket_key).points == ("000000001a",)
+    report(vsa, restore, "FAILED", fault={"code": "vsa.landing_refused", "message": "no", "retry": "never"})
+    (job,) = [job for job in office.all_pages("/jobs") if job["kind"] == "restore"]
+    assert (job["state"], job["fault"]["code"]) == ("FAILED", "vsa.landing_refused")
+
+
+def test_the_catalog_is_read_back_from_a_pool(wire: Wire) -> None:
+    office = wire.office
+    media, agent = wire.join("mediaagent", "m")
+    seen = agents_pb2.PoolSeen(id="0b3f", name="main", url="file:///p")
+    media.register(agent.about(pools=[seen]))
+    media.register(agent.about(pools=[seen]))
+    (pool,) = office.all_pages("/pools")
+    assert (pool["name"], pool["state"], pool["repository_id"], pool["agents"]) == (
+        "main",
+        "ready",
+        "0b3f",
+        [agent.caller.id],
+    )
+    office.look()
+    (reading,) = lease(media)
+    assert reading.read_points.pool.id == "0b3f"
+    of = {"assignment": reading.id, "fence": reading.fence, "pool": "0b3f"}
+    found = agents_pb2.PointSeen(id="0000000001", machine_id="gone", machine_name="g", time="2026-01-01T00:00:00Z")
+    with pytest.raises(RequestInvalid, match="last page"):
+        media.points_read([agents_pb2.PointsPage(**of, points=[found])])
+    assert office.all_pages("/points") == []
+    assert media.points_read([agents_pb2.PointsPage(**of, points=[found], last=True)]) == 1
+    assert [point["machine_id"] for point in office.all_pages("/points")] == ["gone"]
+
+
+def test_half_a_discovery_takes_no_machine_away(wire: Wire) -> None:
+    vsa, agent = wire.join("vsa", "v")
+    vsa.register(agent.about())
+    wire.office.hypervisor()
+    wire.office.look()
+    (looking,) = lease(vsa)
+    with pytest.raises(RequestInvalid, match="last page"):
+        vsa.discovered([agents_pb2.MachinesPage(assignment=looking.id, fence=looking.fence, machines=[machine("a")])])
+    with pytest.raises(RequestInvalid, match="not one of this agent"):
+        vsa.discovered([agents_pb2.MachinesPage(assignment=looking.id, fence=looking.fence + 1, last=True)])
+    assert wire.office.all_pages("/machines") == []
+
+
+def test_a_secret_reaches_the_agents_that_it_is_for_and_nobody_else(wire: Wire, tmp_path: Path) -> None:
+    office = wire.office
+    (vsa, agent), (_, other) = wire.join("vsa", "v"), wire.join("vsa", "w")
+    vsa.register(agent.about())
+    body = {"name": "lab", "kind": "images", "settings": {"directory": "/x"}, "agents": [agent.caller.id]}
+    made = office.post("/hypervisors", {**body, "secret": "correct horse battery"})
+    assert "secret" not in made
+    office.look()
+    (looking,) = lease(vsa)
+    sealed = looking.discover.hypervisor.sealed_secret
+    owner = f"hypervisor:{made['id']}"
+    assert unseal(sealed, agent.sealing_key, owner, agent.caller.uri) == b"correct horse battery"
+    office.store.engine.dispose()
+    everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"correct horse" not in everything
+    more = {**body, "agents": [agent.caller.id, other.caller.id]}
+    answer = office.ask("PUT", f"/hypervisors/{made['id']}", more)
+    assert (answer.status_code, answer.json()["code"]) == (409, "commserve.secret_needed")
+    office.put(f"/hypervisors/{made['id']}", body)  # without a secret the one that is sealed stays
+    office.post(f"/agents/{agent.caller.id}/revoke")
+    with office.store.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM sealed_secrets").scalar() == 0
+
+
+def test_a_revoked_agent_is_refused_and_the_others_hear_of_it(wire: Wire) -> None:
+    office = wire.office
+    bad, bad_agent = wire.join("vsa", "bad")
+    good, good_agent = wire.join("mediaagent", "good")
+    bad.register(bad_agent.about())
+    known = good.register(good_agent.about()).deny_list
+    office.post(f"/agents/{bad_agent.caller.id}/revoke")
+    for call in (
+        lambda: bad.register(bad_agent.about()),
+        lambda: bad.heartbeat(agents_pb2.HeartbeatRequest()),
+        lambda: lease(bad),
+        lambda: bad.renew(signing_request(new_key(), "bad")),
+        lambda: bad.report(agents_pb2.ReportRequest(assignment="x", state=agents_pb2.ReportRequest.DONE)),
+        lambda: bad.discovered([agents_pb2.MachinesPage(last=True)]),
+    ):
+        with pytest.raises(AgentRefused, match="revoked"):
+            call()
+    reply = good.heartbeat(agents_pb2.HeartbeatRequest(deny_list_version=known.version))
+    assert list(reply.deny_list.agents) == [bad_agent.caller.id]
+    again = good.heartbeat(agents_pb2.HeartbeatRequest(deny_list_version=reply.deny_list.version))
+    assert not again.HasField("deny_list")
+
+
+def test_a_certificate_of_another_authority_gets_no_connection(wire: Wire) -> None:
+    _, agent = wire.join("vsa", "v")
+    stranger = OtherAuthority().agent("vsa", agent.caller.id)
+    trusting = type(stranger)(stranger.key, stranger.chain, agent.identity.authority)
+    with pytest.raises(PeerUnreachable):
+        wire.line(trusting).register(agent.about())
+
+
+def test_a_certificate_that_is_over_gets_no_connection(wire: Wire) -> None:
+    office = wire.office
+    office.clock.moment -= timedelta(days=91)
+    line, agent = wire.join("vsa", "v")
+    with pytest.raises(PeerUnreachable):
+        line.register(agent.about())
+
+
+def test_an_agent_does_not_talk_to_a_commserve_of_another_authority(wire: Wire) -> None:
+    _, agent = wire.join("vsa", "v")
+    misled = type(agent.identity)(agent.identity.key, agent.identity.chain, OtherAuthority().pem)
+    with pytest.raises(PeerUnreachable):
+        wire.line(misled).register(agent.about())
+
+
+def test_a_certificate_of_ours_that_names_no_agent_is_refused(wire: Wire) -> None:
+    """An agent that was forgotten, or one whose role another has."""
+    _, agent = wire.join("vsa", "v")
+    authority, now = wire.office.services.authority, wire.office.clock.moment
+    key = new_key()
+    for caller in (type(agent.caller)("vsa", "abcdef"), type(agent.caller)("mediaagent", agent.caller.id)):
+        chain, _ = authority.certify(caller, signing_request(key, "x"), now)
+        identity = type(agent.identity)(key_pem(key), chain, authority.pem)
+        with pytest.raises(AgentRefused, match="no agent of ours"):
+            wire.line(identity).register(agent.about())
+
+
+def test_a_renewed_certificate_lets_in_under_the_same_name(wire: Wire) -> None:
+    line, agent = wire.join("vsa", "v")
+    line.register(agent.about())
+    key = new_key()
+    reply = line.renew(signing_request(key, "anything"))
+    identity = Identity(key_pem(key), reply.certificate, reply.authority)
+    assert identity.uri == agent.caller.uri
+    wire.line(identity).register(agent.about())
+
+
+def test_a_limit_is_divided_at_every_heartbeat(wire: Wire) -> None:
+    office = wire.office
+    plan = office.protect(3, schedule={"cron": ""}, limits={"bandwidth": [{"bytes_per_second": 9000}]})
+    vsa, agent = wire.join("vsa", "v")
+    vsa.register(agent.about())
+    office.post(f"/plans/{plan}/run")
+    held = lease(vsa, 3)
+    assert [each.backup.bytes_per_second for each in held] == [3000] * 3
+    report(vsa, held[0], "DONE")
+    named = [agents_pb2.Held(assignment=each.id, fence=each.fence) for each in held]
+    reply = vsa.heartbeat(agents_pb2.HeartbeatRequest(held=named))
+    assert list(reply.stop) == [held[0].id]
+    assert {rate.assignment: rate.bytes_per_second for rate in reply.rates} == {each.id: 4500 for each in held[1:]}
+
+
+def test_the_server_has_the_name_that_agents_expect(wire: Wire) -> None:
+    """`Line` asks for it; a certificate without it would not let `register` through."""
+    line, agent = wire.join("vsa", "v")
+    assert COMMSERVE_NAME == "commserve.ingot"
+    assert line.register(agent.about()).heartbeat_seconds > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"state": agents_pb2.ReportRequest.STATE_UNSPECIFIED},
+        {"state": agents_pb2.ReportRequest.COMMITTING},
+        {"state": agents_pb2.ReportRequest.DONE, "result": "no json"},
+        {"state": agents_pb2.ReportRequest.DONE, "result": "[1]"},
+    ],
+)
+def test_a_report_that_makes_no_sense_is_refused(wire: Wire, wrong: dict[str, object]) -> None:
+    line, agent = wire.join("vsa", "v")
+    line.register(agent.about())
+    with pytest.raises(RequestInvalid):
+        line.report(agents_pb2.ReportRequest(assignment="x", **wrong))  # type: ignore[arg-type]
