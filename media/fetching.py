@@ -3,9 +3,12 @@
 Two kinds of threads meet here. Fetchers wait for the repository: they turn a container's chunks into runs (which takes
 its footer), and runs into bytes. Openers, one a core, turn bytes into a disk. A planner puts containers in.
 
-How many requests are in flight adapts itself. It starts at what keeps a local disk busy, and doubles whenever an opener
-found nothing to do though fetching went on, up to the bound: latency is met with depth, and where there is none no
-memory is spent on it.
+How many requests are in flight adapts itself. It starts at what keeps a local disk busy, and doubles, up to the bound,
+when all openers wait, all that may be asked for is on its way, and as many requests as are in flight at once have come
+since it last grew: latency is met with depth, and where there is none no memory is spent on it. One opener that finds
+nothing for a moment, or a fetcher that is yet to ask, shows nothing.
+
+No more fetchers work than requests may be in flight: memory that a thread had stays with it, a run of 8 MiB or two.
 
 Nothing here reads or writes; a `Fetching` is state under one lock.
 """
@@ -38,18 +41,20 @@ class Fetched:
 class Fetching:
     """Shared by one planner, any number of fetchers and `openers` openers.
 
-    The planner calls `put` and at last `planned_all`; a fetcher `request`, and what it got, a container or a run, it
-    answers with `planned` or `fetched`; an opener `take`, and `opened` when it is done with it. Each of them hears by
-    None, or False, that there is no more.
+    The planner calls `put` and at last `planned_all`; a fetcher `request` with its number, from 0, and what it got, a
+    container or a run, it answers with `planned` or `fetched`; an opener `take`, and `opened` when it is done with it.
+    Each of them hears by None, or False, that there is no more.
     """
 
     def __init__(self, openers: int, most_requests: int = MOST_REQUESTS, most_bytes: int = MOST_BYTES) -> None:
+        self._openers = openers
         self._most_requests = most_requests
         self._most_bytes = most_bytes
         self._depth = min(2 * openers, most_requests)
         lock = threading.Lock()
         self._for_planner = threading.Condition(lock)
         self._for_fetchers = threading.Condition(lock)
+        self._for_growth = threading.Condition(lock)  # where the fetchers wait that are too many
         self._for_openers = threading.Condition(lock)
         self._containers: deque[Chunks] = deque()
         self._runs: deque[Run] = deque()
@@ -58,7 +63,8 @@ class Fetching:
         self._stopped = False
         self._in_flight = 0
         self._held_bytes = 0
-        self._grew = True  # since a run was fetched: nothing was learned from waiting yet
+        self._waiting = 0  # openers that have nothing to do
+        self._came = 0  # runs since the depth last grew
 
     def put(self, containers: Iterable[Chunks]) -> bool:
         """Have these fetched, each the chunks of one container. Whether to go on."""
@@ -78,17 +84,21 @@ class Fetching:
             self._planning = False
             self._tell_all()
 
-    def request(self) -> Chunks | Run | None:
-        """What to ask the repository for next."""
+    def request(self, fetcher: int) -> Chunks | Run | None:
+        """What fetcher number `fetcher` is to ask the repository for next."""
         with self._for_fetchers:
             while True:
                 if self._stopped or self._nothing_left_to_ask():
                     return None
-                if (item := self._next()) is not None:
+                if fetcher >= self._depth:
+                    self._for_growth.wait()
+                elif (item := self._next()) is not None:
                     self._in_flight += 1
+                    self._grow()
                     self._for_fetchers.notify()  # whoever takes wakes the next
                     return item
-                self._for_fetchers.wait()
+                else:
+                    self._for_fetchers.wait()
 
     def _next(self) -> Chunks | Run | None:
         if self._in_flight + len(self._ready) >= self._depth:
@@ -114,7 +124,7 @@ class Fetching:
         """A run is here."""
         with self._for_openers:
             self._in_flight -= 1
-            self._grew = False
+            self._came += 1
             self._ready.append(fetched)
             self._for_openers.notify()
             self._tell_if_ended()
@@ -130,13 +140,17 @@ class Fetching:
                     return self._ready.popleft()
                 if self._ended():
                     return None
+                self._waiting += 1
                 self._grow()
                 self._for_openers.wait()
+                self._waiting -= 1
 
     def _grow(self) -> None:
-        if not self._grew and self._depth < self._most_requests:
-            self._grew = True
+        latency = self._waiting == self._openers and self._in_flight >= self._depth
+        if latency and self._came >= self._depth and self._depth < self._most_requests:
+            self._came = 0
             self._depth = min(2 * self._depth, self._most_requests)
+            self._for_growth.notify_all()
             self._for_fetchers.notify()
 
     def opened(self, fetched: Fetched) -> None:
@@ -162,5 +176,5 @@ class Fetching:
             self._tell_all()
 
     def _tell_all(self) -> None:
-        for condition in (self._for_planner, self._for_fetchers, self._for_openers):
+        for condition in (self._for_planner, self._for_fetchers, self._for_growth, self._for_openers):
             condition.notify_all()

@@ -105,7 +105,11 @@ class DiskRestore:
         """Write the whole disk. Damage is not raised but told in the outcome; everything else raises."""
         segments = -(-self._disk.size // self._segment_bytes)
         fetchers = min(MOST_REQUESTS, 2 * (segments + 1))
-        tasks = [self._plan, *[self._fetch] * fetchers, *[self._open] * self._workers]
+        tasks: list[Callable[[], None]] = [
+            self._plan,
+            *[partial(self._fetch, number) for number in range(fetchers)],
+            *[self._open] * self._workers,
+        ]
         in_parallel(len(tasks), tasks, lambda _, task: task(), self._fetching.stop)
         self._outcome.lost.sort(key=lambda lost: lost.extent)
         return self._outcome
@@ -173,9 +177,9 @@ class DiskRestore:
                 self._target.write_zeros(hole.offset, hole.length)
             self._advance(hole.length)
 
-    def _fetch(self) -> None:
+    def _fetch(self, number: int) -> None:
         """Turn containers into runs and runs into bytes, until there are no more."""
-        while (item := self._fetching.request()) is not None:
+        while (item := self._fetching.request(number)) is not None:
             if isinstance(item, Chunks):
                 self._fetching.planned(self._runs(item))
             else:

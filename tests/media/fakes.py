@@ -12,6 +12,7 @@ from media.faults import DiskResized, DiskUnreadable, ObjectUnreadable, Reposito
 from media.repository import Buffer, Entry, Repository
 
 BLOCK = 4096
+PATIENCE_SECONDS = 60.0
 
 
 class FakeClock:
@@ -192,6 +193,40 @@ class Recording(Around):
     def get_tail(self, name: str, length: int) -> tuple[bytes, int]:
         self.counts["tail " + name] += 1
         return super().get_tail(name, length)
+
+
+class Together(Around):
+    """Answers extents of containers only when so many are asked for at once: 4, then 8, and so on up to `most`.
+
+    What would be asked for one after another is never answered, and the test fails instead of being slow.
+    """
+
+    def __init__(self, inner: Repository, first: int, most: int) -> None:
+        super().__init__(inner)
+        self._wanted = first
+        self._most = most
+        self._waiting = 0
+        self._generation = 0
+        self._changed = threading.Condition()
+        self.deepest = 0
+
+    def get_extent(self, name: str, offset: int, length: int) -> bytes:
+        with self._changed:
+            if self.deepest < self._most:
+                self._wait()
+        return super().get_extent(name, offset, length)
+
+    def _wait(self) -> None:
+        self._waiting += 1
+        self.deepest = max(self.deepest, self._waiting)
+        if self._waiting >= self._wanted:
+            self._wanted = min(2 * self._wanted, self._most)
+            self._waiting = 0
+            self._generation += 1
+            self._changed.notify_all()
+            return
+        mine = self._generation
+        assert self._changed.wait_for(lambda: self._generation != mine, PATIENCE_SECONDS), "too few at once"
 
 
 class Unreadable(Around):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,45 +20,9 @@ from media.rebuild import catch_up
 from media.repository import Repository
 from media.restore_plan import Chunks, Run, Wanted, runs
 from runtime.tasks import in_parallel
-from tests.media.fakes import Around, MemoryTarget, SparseDisk
+from tests.media.fakes import PATIENCE_SECONDS, Around, MemoryTarget, SparseDisk, Together
 from tests.media.random_disks import random_image
 from tests.media.workbench import OPEN, SEGMENT, Workbench, noise, zeros
-
-PATIENCE_SECONDS = 60.0
-
-
-class Together(Around):
-    """Answers extents of containers only when so many are asked for at once: 4, then 8, and so on up to `most`.
-
-    What would be asked for one after another is never answered, and the test fails instead of being slow.
-    """
-
-    def __init__(self, inner: Repository, first: int, most: int) -> None:
-        super().__init__(inner)
-        self._wanted = first
-        self._most = most
-        self._waiting = 0
-        self._generation = 0
-        self._changed = threading.Condition()
-        self.deepest = 0
-
-    def get_extent(self, name: str, offset: int, length: int) -> bytes:
-        with self._changed:
-            if self.deepest < self._most:
-                self._wait()
-        return super().get_extent(name, offset, length)
-
-    def _wait(self) -> None:
-        self._waiting += 1
-        self.deepest = max(self.deepest, self._waiting)
-        if self._waiting >= self._wanted:
-            self._wanted = min(2 * self._wanted, self._most)
-            self._waiting = 0
-            self._generation += 1
-            self._changed.notify_all()
-            return
-        mine = self._generation
-        assert self._changed.wait_for(lambda: self._generation != mine, PATIENCE_SECONDS), "too few at once"
 
 
 def test_requests_in_flight_double_until_latency_is_hidden() -> None:
@@ -66,9 +31,9 @@ def test_requests_in_flight_double_until_latency_is_hidden() -> None:
     together = threading.Condition()
     waiting, wanted = 0, 4
 
-    def fetch() -> None:
+    def fetch(number: int) -> None:
         nonlocal waiting, wanted
-        while (item := fetching.request()) is not None:
+        while (item := fetching.request(number)) is not None:
             if isinstance(item, Chunks):
                 fetching.planned([run_of(item, 100)])
                 continue
@@ -92,9 +57,58 @@ def test_requests_in_flight_double_until_latency_is_hidden() -> None:
         fetching.put([chunks_of(cid) for cid in range(1, 400)])
         fetching.planned_all()
 
-    tasks = [plan, *[fetch] * 64, open_, open_]
+    tasks = [plan, *fetchers(fetch, 64), open_, open_]
     in_parallel(len(tasks), tasks, lambda _, task: task(), fetching.stop)
     assert seen[:5] == [4, 8, 16, 32, 64]
+
+
+def test_while_an_opener_has_work_nothing_more_is_asked_for_and_no_more_fetchers_work() -> None:
+    """As on a local disk, where one opener may find nothing for a moment."""
+    fetching = Fetching(openers=2)
+    lock = threading.Lock()
+    on_the_way, most, worked = 0, 0, set()
+    all_open = threading.Event()
+
+    def fetch(number: int) -> None:
+        nonlocal on_the_way, most
+        while (item := fetching.request(number)) is not None:
+            with lock:
+                worked.add(number)
+                on_the_way += 1
+                most = max(most, on_the_way)
+            if isinstance(item, Chunks):
+                answer = partial(fetching.planned, [run_of(item, 100)])
+            else:
+                answer = partial(fetching.fetched, Fetched(item, bytes(item.length)))
+            with lock:
+                on_the_way -= 1
+            answer()
+
+    def open_first() -> None:
+        first = fetching.take()
+        assert first is not None
+        assert all_open.wait(PATIENCE_SECONDS)
+        fetching.opened(first)
+
+    def open_others() -> None:
+        for _ in range(298):
+            fetched = fetching.take()
+            assert fetched is not None
+            fetching.opened(fetched)
+        all_open.set()
+
+    def plan() -> None:
+        fetching.put([chunks_of(cid) for cid in range(1, 300)])
+        fetching.planned_all()
+
+    tasks = [plan, *fetchers(fetch, 64), open_first, open_others]
+    in_parallel(len(tasks), tasks, lambda _, task: task(), fetching.stop)
+    assert worked <= {0, 1, 2, 3}
+    assert most <= 4
+
+
+def fetchers(fetch: Callable[[int], None], count: int) -> list[Callable[[], None]]:
+    return [partial(fetch, number) for number in range(count)]
 
 
 def chunks_of(cid: int) -> Chunks:
@@ -126,8 +140,8 @@ def test_bytes_asked_for_fetched_or_being_opened_stay_within_the_bound_and_nothi
             held[1] += runs_
             assert held[0] <= most_bytes or held[1] == 1, held
 
-    def fetch() -> None:
-        while (item := fetching.request()) is not None:
+    def fetch(number: int) -> None:
+        while (item := fetching.request(number)) is not None:
             if isinstance(item, Chunks):
                 fetching.planned(run_of(item, length) for length in lengths[int(item.cids[0])])
             else:
@@ -144,7 +158,7 @@ def test_bytes_asked_for_fetched_or_being_opened_stay_within_the_bound_and_nothi
         fetching.put([chunks_of(cid) for cid in lengths])
         fetching.planned_all()
 
-    tasks = [plan, *[fetch] * 20, *[open_] * 3]
+    tasks = [plan, *fetchers(fetch, 20), *[open_] * 3]
     in_parallel(len(tasks), tasks, lambda _, task: task(), fetching.stop)
     assert sorted(opened) == sorted((cid, length) for cid, each in lengths.items() for length in each)
 

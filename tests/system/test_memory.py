@@ -65,6 +65,32 @@ def test_a_backup_and_a_restore_take_no_more_memory_for_twice_the_data(tmp_path:
     assert_bounded(tmp_path, 160)
 
 
+def test_nor_from_a_repository_so_far_away_that_as_much_is_on_its_way_as_may_be(tmp_path: Path) -> None:
+    """Runs as large as they get, of which 16 fill the bytes that may be held; and 64 at once, which fill them too."""
+    repository, index, back = tmp_path / "repository", tmp_path / "index", tmp_path / "back.raw"
+    whole, parts = tmp_path / "whole.raw", tmp_path / "parts.raw"
+    write_image(whole, 704)
+    most_memory("back-up", repository, index, whole)
+    assert most_memory("restore", repository, index, back, "16") <= BOUND_BYTES
+    assert same(whole, back)
+    back.unlink()
+    write_parts(whole, parts)
+    most_memory("back-up", repository, index, parts)
+    assert most_memory("restore", repository, index, back, "64") <= BOUND_BYTES
+    assert same(parts, back)
+
+
+def write_parts(whole: Path, parts: Path) -> None:
+    """Every third stretch of 1.5 MiB, so far apart that each is a run of its own."""
+    stretch = 3 * MIB // 2
+    with whole.open("rb") as source, parts.open("wb") as image:
+        for at in range(0, whole.stat().st_size, 3 * stretch):
+            source.seek(at)
+            image.seek(at)
+            image.write(source.read(stretch))
+        image.truncate(whole.stat().st_size)
+
+
 @pytest.mark.torture
 def test_nor_for_a_disk_of_gigabytes(tmp_path: Path) -> None:
     assert_bounded(tmp_path, 2048)
