@@ -52,7 +52,7 @@ from vsa.restore.remote_disk import RemoteDiskRestore, open_point
 
 AGENT, VSA = Caller("mediaagent", "a0"), Caller("vsa", "5a")
 MACHINE = Machine("machine", "machine")
-_AHEAD = 2  # workers more than cores, for a writer whose questions take time
+
 _LOCATED = 4_000_000
 _QUIET = Told(lambda _: None, lambda _: None)
 
@@ -151,8 +151,7 @@ def backup(place: Path, disks: list[Path], ports: tuple[int, int] | None) -> int
             number = _known_pool(place)
             there = stack.enter_context(line(place, ports, number))
             log = RemoteLog.begin(there, Wanted(str(number), MACHINE, names, "auto"), clock)
-        workers = worker_count() + (0 if ports is None else _AHEAD)
-        report = Backup(log, sources, clock, 1, workers, lambda _: None).run({})
+        report = Backup(log, sources, clock, 1, worker_count(), lambda _: None).run({})
         return int(report.point.statistics["read_bytes"])
 
 
@@ -178,7 +177,7 @@ def restore(place: Path, ports: tuple[int, int] | None) -> int:
             point = open_point(there, str(number), newest)
             for told in point.opened.disks:
                 with open_target(to / str(told.disk), told.size, overwrite=True) as target:
-                    remote = RemoteDiskRestore(there, point, told, target, worker_count() + 1, lambda _: None)
+                    remote = RemoteDiskRestore(there, point, told, target, worker_count(), lambda _: None)
                     written += remote.run().bytes_written
                     target.finish()
     return written
@@ -199,7 +198,7 @@ def locate(place: Path, ports: tuple[int, int]) -> dict[str, float]:
         for name, some in (("cold", asked[: len(stored)]), ("again", asked)):
             began = time.perf_counter()
             batches = [some[at : at + MOST_FINGERPRINTS] for at in range(0, len(some), MOST_FINGERPRINTS)]
-            in_parallel(worker_count() + _AHEAD, batches, lambda _, batch: _found(log, batch))
+            in_parallel(worker_count(), batches, lambda _, batch: _found(log, batch))
             rates[name] = len(some) / (time.perf_counter() - began)
         log.abort("measured")
     return rates

@@ -5,8 +5,7 @@ python -m bench.services --disks IMAGE [IMAGE ...] [--work DIR] [--runs N] [--ve
 One run: a machine's first backup (new data), the same again (known data, all of it read), a restore of it to files,
 each embedded and then remote; then how many fingerprints a second are located by a MediaAgent that was just started.
 The MediaAgent is a process of its own on the same machine, reached over TLS on loopback. Images are in the page cache.
-With --delay-ms, in a network namespace of its own, the second backup once more, without and with so much time there and
-back.
+With --delay-ms the second backup once more, without and with so much time there and back (bench.line).
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ def peak_bytes(pid: int) -> int:
 class Served:
     """A MediaAgent in a process of its own."""
 
-    def __init__(self, work: Path, verify: str, inside: list[str]) -> None:
-        command = [*inside, *SIDE, "serve", str(work), verify]
+    def __init__(self, work: Path, verify: str) -> None:
+        command = [*SIDE, "serve", str(work), verify]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         told = json.loads(self._process.stdout.readline())
@@ -56,17 +55,17 @@ class Served:
 
 
 @contextmanager
-def served(work: Path, verify: str, inside: list[str]) -> Iterator[Served]:
-    agent = Served(work, verify, inside)
+def served(work: Path, verify: str) -> Iterator[Served]:
+    agent = Served(work, verify)
     try:
         yield agent
     finally:
         agent.close()
 
 
-def side(*words: str | Path, inside: list[str] | None = None) -> dict[str, Any]:
+def side(*words: str | Path) -> dict[str, Any]:
     """What a program of ours did, as it says."""
-    command = [*(inside or []), *SIDE, *map(str, words)]
+    command = [*SIDE, *map(str, words)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -89,7 +88,7 @@ def one_run(disks: list[Path], work: Path, verify: str, run: int) -> None:
     near, far = work / "embedded", work / "remote"
     for place in (near, far):
         side("create", place)
-    with served(far, verify, []) as agent:
+    with served(far, verify) as agent:
         for benchmark, verb, files in (
             ("new data", "backup", disks),
             ("known data", "backup", disks),
@@ -105,30 +104,32 @@ def one_run(disks: list[Path], work: Path, verify: str, run: int) -> None:
                 used = cpu_seconds(agent.pid) - before if ports else 0.0
                 told(benchmark, subject, result, used, run)
         write(Row("all of it", "remote", "peak memory of the MediaAgent", peak_bytes(agent.pid) / 2**20, "MiB", run))
-    with served(far, verify, []) as agent:
+    with served(far, verify) as agent:
         result = side("locate", far, "--ports", *agent.ports)
         for name in ("cold", "again"):
             write(Row("locate", "remote", name, result[name], "fingerprints/s", run))
 
 
+@contextmanager
+def line(delay_ms: int, ports: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """The ports at the near end of a line that is so long."""
+    command = (sys.executable, "-m", "bench.line", str(delay_ms), *ports)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        control, data = json.loads(process.stdout.readline())
+        yield str(control), str(data)
+        process.terminate()
+
+
 def delayed(disks: list[Path], work: Path, verify: str, delay_ms: int, run: int) -> None:
-    """The known data once more, in a network namespace: as it is, and over a line as long as was asked."""
-    far, name = work / "remote", f"ingot-bench-{os.getpid()}"
-    subprocess.run(("ip", "netns", "add", name), check=True)
-    inside = ["ip", "netns", "exec", name]
-    try:
-        subprocess.run((*inside, "ip", "link", "set", "lo", "up"), check=True)
-        with served(far, verify, inside) as agent:
-            for subject in ("loopback", f"{delay_ms} ms there and back"):
-                if subject != "loopback":
-                    netem = f"tc qdisc add dev lo root netem delay {delay_ms / 2}ms limit 1000000".split()
-                    subprocess.run((*inside, *netem), check=True)
-                warm(*disks)
-                before = cpu_seconds(agent.pid)
-                result = side("backup", far, *disks, "--ports", *agent.ports, inside=inside)
-                told("known data over a line", subject, result, cpu_seconds(agent.pid) - before, run)
-    finally:
-        subprocess.run(("ip", "netns", "delete", name), check=True)
+    """The known data once more, as it is and over a long line."""
+    far = work / "remote"
+    with served(far, verify) as agent, line(delay_ms, agent.ports) as long:
+        for subject, ports in (("loopback", agent.ports), (f"{delay_ms} ms there and back", long)):
+            warm(*disks)
+            before = cpu_seconds(agent.pid)
+            result = side("backup", far, *disks, "--ports", *ports)
+            told("known data over a line", subject, result, cpu_seconds(agent.pid) - before, run)
 
 
 def main() -> None:
@@ -137,7 +138,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("bench/work/services"))
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--verify", choices=("all", "sample", "none"), default="all")
-    parser.add_argument("--delay-ms", type=int, default=0, help="needs root")
+    parser.add_argument("--delay-ms", type=int, default=0)
     asked = parser.parse_args()
     for run in range(asked.runs):
         one_run(asked.disks, asked.work, asked.verify, run)

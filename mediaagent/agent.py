@@ -63,9 +63,10 @@ def serve(settings: MediaAgentSettings) -> None:
         work = Assignments(kept, agent.line.points_read, server.sessions.count_in, clock)
         loop = agent.start(about_us, work.handlers(), settings.slots)
         life.run(lambda: loop.healthy, ends_with_parent=settings.ends_with_parent)
+        over = clock.monotonic_seconds() + settings.drain_seconds
         server.drain()
         agent.drain(settings.drain_seconds)
-        server.stop(settings.drain_seconds)
+        server.stop(max(0.0, over - clock.monotonic_seconds()))
     pools.close()
     metrics.close()
     log().info("stopped")

@@ -86,7 +86,13 @@ class MediaAgentServer:
             ],
         )
         self._data = Server(
-            identity, data_address, room.data_threads, [lambda server: add_data_handlers(handlers, server)]
+            identity,
+            data_address,
+            room.data_threads,
+            [
+                lambda server: add_data_handlers(handlers, server),
+                lambda server: health_pb2_grpc.add_HealthServicer_to_server(self._health, server),
+            ],
         )
         self.control_port, self.data_port = self._control.port, self._data.port
         self._health.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TypeVar
 
-import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from proto import tickets
 from proto.backup_pb2_grpc import BackupsStub
@@ -72,10 +72,6 @@ class Patience:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _ignore(_: grpc.ChannelConnectivity) -> None:
-    """Who subscribes to a channel only wants it connected."""
-
-
 class MediaAgentLine:
     """One assignment's line. Safe to use from several threads."""
 
@@ -86,8 +82,11 @@ class MediaAgentLine:
         control, data = f"{address.host}:{address.control_port}", f"{address.host}:{address.data_port}"
         self._control = open_channel(control, identity, agent.tls_name)
         self._data = [open_channel(data, identity, agent.tls_name, alone=True) for _ in range(DATA_CONNECTIONS)]
-        for channel in (self._control, *self._data):
-            channel.subscribe(_ignore, try_to_connect=True)  # all at once: a handshake is three ways there and back
+        for channel in self._data:  # connected while the first control call is: handshakes are three ways and back
+            check = channel.unary_unary(
+                "/grpc.health.v1.Health/Check", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
+            )
+            check.future(HealthCheckRequest(), timeout=CONTROL_SECONDS)
         self.backups = BackupsStub(self._control)
         self.restores = RestoresStub(self._control)
         self._stubs = cycle([DataStub(channel) for channel in self._data])

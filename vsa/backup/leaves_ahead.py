@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from media.page import Leaf
 
-BUNCH = 64  # leaves, about 1.5 MB
-BUNCHES_AHEAD = 3
-_THREADS = 3
+BUNCH = 16  # leaves, about 400 KB: the first of them are there soon
+BUNCHES_AHEAD = 8  # 4 GiB of disk
+_THREADS = 4
 
 Bunch = dict[int, Leaf | None]
 
