@@ -106,6 +106,7 @@ class Web:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
+            listener.listen()  # at once: whoever comes before the thread runs waits
         except OSError as error:
             listener.close()
             raise AddressUnavailable(f"{settings.http}: cannot be listened at: {error.strerror}") from error
