@@ -37,16 +37,20 @@ class Registration:
 
 
 def register(connection: sa.Connection, ids: Ids, agent: Any, said: Registration, now: datetime) -> None:
-    """An agent began: it is active from now on, unless somebody had it drained."""
+    """An agent began: it is active from now on, unless somebody had it drained.
+
+    A pool that a MediaAgent does not name stays its own: it may be one that cannot be opened just now.
+    """
     values: dict[str, Any] = {
         "state": "active" if agent.state == "joined" else agent.state,
         "version": said.version,
         "boot_id": said.boot_id,
         "host": said.host,
         "capabilities": list(said.capabilities),
-        "addresses": list(said.addresses),
         "seen_at": now,
     }
+    if said.addresses:  # else those that it joined with
+        values["addresses"] = list(said.addresses)
     if said.sealing_key:
         values["sealing_key"] = said.sealing_key
     connection.execute(sa.update(agents).where(agents.c.id == agent.id).values(**values))

@@ -160,7 +160,7 @@ def drain_agent(agent_id: Id, call: Annotated[Call, posts(Permission.AGENTS_WRIT
 def resume_agent(agent_id: Id, call: Annotated[Call, posts(Permission.AGENTS_WRITE)]) -> Response:
     """Work again."""
     _move(call, agent_id, "active")
-    call.services.bell.ring()
+    call.new_work = True
     return call.answer(_read(call, agent_id))
 
 

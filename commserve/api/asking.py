@@ -53,7 +53,7 @@ def run_plan(plan_id: Id, call: Annotated[Call, posts(Permission.JOBS_RUN)]) -> 
     run_id = start_run(call.connection, call.services.ids, plan, call.now, call.now, call.person.name)
     if run_id is None:
         raise StateForbids(f"plan {plan.name} has a run of this instant")
-    call.services.bell.ring()
+    call.new_work = True
     row = call.connection.execute(sa.select(runs).where(runs.c.id == run_id)).one()
     return call.answer(Run.model_validate(row._asdict()), 201, location=f"/api/v1/runs/{run_id}")
 
@@ -137,6 +137,6 @@ def _restorer(call: Call, asked: str | None) -> str:
 
 def _submitted(call: Call, wanted: Wanted) -> Response:
     key = submit_one(call.connection, call.services.ids, wanted, call.now)
-    call.services.bell.ring()
+    call.new_work = True
     call.permission = Permission.JOBS_READ
     return call.answer(read(call, key), 201, location=f"/api/v1/jobs/{key}")

@@ -67,6 +67,7 @@ class Call:
         self.permission = permission
         self.now: datetime = present(services.clock)
         self.idempotency: tuple[str, str] | None = None  # key and hash of the request
+        self.new_work = False  # whether agents that wait should look, once this is committed
 
     def authorize(self, *scopes: Scope, permission: Permission | None = None) -> None:
         """Raises NotAllowed unless the person may do this in one of these scopes; without any, in everything."""
@@ -107,6 +108,11 @@ class Call:
                 )
             )
         return _respond(self.request, text, status, location)
+
+    def committed(self) -> None:
+        """What it did is there for others to see."""
+        if self.new_work:
+            self.services.bell.ring()
 
     def expect(self, current: BaseModel | Mapping[str, Any]) -> None:
         """Raises Changed when the request says `If-Match` and the thing is not that one any more."""
@@ -182,7 +188,9 @@ class Writes(_Needs):
         self, request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
     ) -> Iterator[Call]:
         with services_of(request).store.writing() as connection:
-            yield self._call(request, connection, credentials)
+            call = self._call(request, connection, credentials)
+            yield call
+        call.committed()
 
 
 class Posts(_Needs):
@@ -202,6 +210,7 @@ class Posts(_Needs):
                 call.idempotency = (key, hashlib.sha256(target + body).hexdigest())
                 _replay(call, key)
             yield call
+        call.committed()
 
 
 def _replay(call: Call, key: str) -> None:

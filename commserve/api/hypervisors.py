@@ -12,10 +12,11 @@ from commserve.access.roles import Permission
 from commserve.api.call import Call, posts, reads, writes
 from commserve.api.paging import Cursor, Limit, Page, page
 from commserve.api.shapes import Id, Input, Moment
-from commserve.faults import RequestInvalid
+from commserve.faults import InUse, RequestInvalid
 from commserve.inventory.kinds import check_settings
+from commserve.jobs.states import ACTIVE, State
 from commserve.plans.promise import Name
-from commserve.store.tables import agents, hypervisor_agents, hypervisors
+from commserve.store.tables import agents, hypervisor_agents, hypervisors, jobs
 from commserve.trust.secrets import seal_to
 
 router = APIRouter(prefix="/hypervisors", tags=["hypervisors"])
@@ -97,8 +98,14 @@ def change_hypervisor(
 
 @router.delete("/{hypervisor_id}", status_code=204)
 def forget_hypervisor(hypervisor_id: Id, call: Annotated[Call, writes(Permission.HYPERVISORS_WRITE)]) -> Response:
-    """With its machines. Their recovery points stay."""
+    """With its machines, whose jobs end. Their recovery points stay. Refused while a backup of one commits."""
     call.expect(_read(call, hypervisor_id))
+    active = sa.select(jobs).where(jobs.c.hypervisor_id == hypervisor_id, jobs.c.state.in_(ACTIVE))
+    for job in call.connection.execute(active).all():
+        if job.state == State.COMMITTING:
+            raise InUse(f"job {job.id} commits")
+        if job.state != State.CANCELLING:
+            call.services.progress.cancel(call.connection, job, call.person.name, call.now)
     call.connection.execute(sa.delete(hypervisors).where(hypervisors.c.id == hypervisor_id))
     return call.answer(None, 204)
 
@@ -123,4 +130,4 @@ def _bind(call: Call, key: str, body: HypervisorIn) -> None:
     for agent_id in agent_ids:
         call.connection.execute(sa.insert(hypervisor_agents).values(hypervisor_id=key, agent_id=agent_id))
     seal_to(call.connection, f"hypervisor:{key}", body.secret, agent_ids, call.now)
-    call.services.bell.ring()
+    call.new_work = True

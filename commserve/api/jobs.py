@@ -176,7 +176,7 @@ def retry_job(job_id: Id, call: Annotated[Call, posts(Permission.JOBS_RUN)]) -> 
     kept = {name: row[name] for name in Wanted.__dataclass_fields__ if name in row and name not in _NOT_AGAIN}
     wanted = Wanted(due_at=call.now, **{**kept, "requested_by": call.person.name, "urgency": URGENT})
     key = submit_one(call.connection, call.services.ids, wanted, call.now)
-    call.services.bell.ring()
+    call.new_work = True
     return call.answer(read(call, key), 201, location=f"/api/v1/jobs/{key}")
 
 

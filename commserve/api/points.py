@@ -86,6 +86,6 @@ def expire_points(body: ExpireIn, call: Annotated[Call, posts(Permission.POINTS_
             raise RetentionRefused(f"point {point_id} is marked {min(kept)}")
     wanted = expiry.wanted(body.pool_id, tuple(sorted(set(body.points))), call.person.name, call.now)
     key = submit_one(call.connection, call.services.ids, wanted, call.now)
-    call.services.bell.ring()
+    call.new_work = True
     row = call.connection.execute(sa.select(jobs).where(jobs.c.id == key)).one()
     return call.answer(show_row(row._asdict()), 201, location=f"/api/v1/jobs/{key}")

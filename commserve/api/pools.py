@@ -14,9 +14,10 @@ from commserve.api.call import Call, posts, reads, writes
 from commserve.api.jobs import Job, show_row
 from commserve.api.paging import Cursor, Limit, Page, page
 from commserve.api.shapes import Id, Input, Moment
-from commserve.faults import RequestInvalid, StateForbids
+from commserve.faults import InUse, RequestInvalid, StateForbids
 from commserve.jobs.backlog import submit_one
 from commserve.jobs.kinds import URGENT, USUAL, Kind, Wanted
+from commserve.jobs.states import ACTIVE
 from commserve.plans.promise import BytesPerSecond, Name
 from commserve.store.tables import agents, jobs, pool_agents, pools
 from commserve.trust.secrets import seal_to
@@ -97,8 +98,12 @@ def change_pool(pool_id: Id, body: PoolChange, call: Annotated[Call, writes(Perm
 
 @router.delete("/{pool_id}", status_code=204)
 def forget_pool(pool_id: Id, call: Annotated[Call, writes(Permission.POOLS_WRITE)]) -> Response:
-    """Refused while a plan names it. The repository and its key stay where they are."""
+    """Refused while a plan names it or a job works on it. The repository and its key stay where they are."""
     call.expect(_read(call, pool_id))
+    active = sa.select(jobs.c.id).where(jobs.c.pool_id == pool_id, jobs.c.state.in_(ACTIVE))
+    busy = call.connection.execute(active).first()
+    if busy is not None:
+        raise InUse(f"job {busy.id} works on it")
     call.connection.execute(sa.delete(pools).where(pools.c.id == pool_id))
     return call.answer(None, 204)
 
@@ -153,7 +158,7 @@ def _submit(
         arguments=asked,
     )
     key = submit_one(call.connection, call.services.ids, wanted, call.now)
-    call.services.bell.ring()
+    call.new_work = True
     return key
 
 

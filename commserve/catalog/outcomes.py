@@ -36,9 +36,13 @@ def _backed_up(connection: sa.Connection, job: Any, *, good: bool) -> None:
 def _pool_made(connection: sa.Connection, job: Any, *, good: bool) -> None:
     made = sa.update(pools).where(pools.c.id == job.pool_id)
     repository_id = job.result.get("pool")
-    if good and repository_id:
+    same = sa.select(pools.c.name).where(pools.c.repository_id == repository_id, pools.c.id != job.pool_id)
+    known = connection.execute(same).scalar() if repository_id else None
+    if good and repository_id and known is None:
         connection.execute(made.values(state="ready", reason="", repository_id=repository_id))
         put(connection, pool_agents, {"pool_id": job.pool_id, "agent_id": job.agent_id})
-    else:
-        reason = job.fault_message or "the agent did not say which repository it made"
-        connection.execute(made.values(state="failed", reason=reason))
+        return
+    reason = job.fault_message or "the agent did not say which repository it made"
+    if known is not None:
+        reason = f"that repository is pool {known} already"
+    connection.execute(made.values(state="failed", reason=reason))

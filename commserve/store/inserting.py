@@ -10,13 +10,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Insert rows, leaving out those that a unique index refuses; the ids of those that went in."""
+    """Insert rows (all with the same columns) but those that a unique index refuses; the ids that went in, in order."""
+    if not rows:
+        return []
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    inserted = []
-    for row in rows:  # one by one: RETURNING of a bulk insert that skips rows is not ordered on either database
-        statement = insert(table).values(**row).on_conflict_do_nothing().returning(table.c.id)
-        inserted += list(connection.execute(statement).scalars())
-    return inserted
+    statement = insert(table).on_conflict_do_nothing().returning(table.c.id)
+    inserted = set(connection.execute(statement, [dict(row) for row in rows]).scalars())
+    return [row["id"] for row in rows if row["id"] in inserted]
 
 
 def put(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:

@@ -276,3 +276,21 @@ def test_a_report_that_makes_no_sense_is_refused(wire: Wire, wrong: dict[str, ob
     line.register(agent.about())
     with pytest.raises(RequestInvalid):
         line.report(agents_pb2.ReportRequest(assignment="x", **wrong))  # type: ignore[arg-type]
+
+
+def test_a_repository_that_is_a_pool_already_is_not_another_one(wire: Wire) -> None:
+    media, agent = wire.join("mediaagent", "m")
+    media.register(agent.about(pools=[agents_pb2.PoolSeen(id="0b3f", name="old", url="file:///p")]))
+    made = wire.office.post("/pools", {"name": "new", "url": "file:///q", "agents": [agent.caller.id]})
+    (making,) = [each for each in lease(media) if each.HasField("create_pool")]
+    report(media, making, "DONE", result='{"pool": "0b3f"}')
+    shown = wire.office.get(f"/pools/{made['id']}")
+    assert (shown["state"], shown["reason"]) == ("failed", "that repository is pool old already")
+
+
+def test_a_media_agent_keeps_its_addresses_and_pools_when_it_does_not_name_them_again(wire: Wire) -> None:
+    media, agent = wire.join("mediaagent", "m")
+    media.register(agent.about(pools=[agents_pb2.PoolSeen(id="0b3f", name="main", url="file:///p")]))
+    media.register(agent.about("next boot"))
+    assert wire.office.get("/pools")["items"][0]["agents"] == [agent.caller.id]
+    assert wire.office.get(f"/agents/{agent.caller.id}")["addresses"] == ["local=127.0.0.1:1:2"]

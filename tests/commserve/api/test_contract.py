@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -187,3 +188,40 @@ def test_the_interface_describes_itself(office: Office) -> None:
     described = office.client.get("/api/v1/openapi.json").json()
     assert described["openapi"].startswith("3.")
     assert "/api/v1/plans/{plan_id}" in described["paths"]
+
+
+def test_a_request_of_any_size_is_not_read(office: Office) -> None:
+    assert office.ask("POST", "/plans", {"name": "x" * (2 << 20)}).status_code == 413
+
+
+def test_a_job_can_be_followed_until_it_ends(office: Office) -> None:
+    office.protect(1, schedule={"cron": ""})
+    (found,) = office.all_pages("/machines")
+    job = office.post(f"/machines/{found['id']}/backup")["id"]
+    office.post(f"/jobs/{job}/cancel")
+    answer = office.ask("GET", f"/jobs/{job}/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    (event, data), rest = answer.text.splitlines()[:2], answer.text.splitlines()[2:]
+    assert event == "event: job"
+    assert json.loads(data.removeprefix("data: ")) == office.get(f"/jobs/{job}")
+    assert rest == [""]
+
+
+def test_forgetting_a_hypervisor_ends_the_jobs_of_its_machines_and_keeps_their_points(office: Office) -> None:
+    office.protect(2, schedule={"cron": ""})
+    first, second = office.all_pages("/machines")
+    for machine_ in (first, second):
+        office.post(f"/machines/{machine_['id']}/backup")
+    (running,) = office.lease(office.agent())
+    lab = office.get("/hypervisors")["items"][0]["id"]
+    assert office.ask("DELETE", f"/hypervisors/{lab}").status_code == 204
+    assert sorted(job["state"] for job in office.all_pages("/jobs")) == ["CANCELLED", "CANCELLING"]
+    office.report(running, "CANCELLED")
+    assert office.all_pages("/machines") == []
+
+
+def test_a_pool_that_is_worked_on_stays(office: Office) -> None:
+    pool = office.pool()
+    office.post(f"/pools/{pool}/verify")
+    answer = office.ask("DELETE", f"/pools/{pool}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "commserve.in_use")
