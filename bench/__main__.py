@@ -50,6 +50,7 @@ def sections(names: list[str], runs: int, quick: bool) -> list[Section]:
         ("bench.incrementals", first),
         ("bench.s3_restore", first, "--runs", "1"),
         ("bench.mount",),
+        ("bench.services", "--disks", first, "--delay-ms", "150"),
     ]
 
 
