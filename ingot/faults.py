@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.faults import Fault, UsageFault
+from runtime.faults import Fault, Retry, UsageFault
 
 
 class UsageWrong(UsageFault):
@@ -51,3 +51,40 @@ class Unexpected(Fault):
     """A fault of the program itself: please report it, with what `INGOT_TRACEBACK=1` shows."""
 
     code = "ingot.unexpected"
+
+
+class CommServeAbsent(UsageFault):
+    """No CommServe was named, and none was started here."""
+
+    code = "ingot.commserve_absent"
+
+
+class CommServeSilent(Fault):
+    """The CommServe does not answer."""
+
+    code = "ingot.commserve_silent"
+    retry = Retry.LATER
+
+
+class TokenUnreadable(UsageFault):
+    """The file that should hold a token for the CommServe cannot be read, or others can read it too."""
+
+    code = "ingot.token_unreadable"
+
+
+class NameUnknown(UsageFault):
+    """Nothing of this kind has this name."""
+
+    code = "ingot.name_unknown"
+
+
+class JobFailed(Fault):
+    """A job that was waited for did not end well."""
+
+    code = "ingot.job_failed"
+
+
+class UpFailed(Fault):
+    """A service of `ingot up` did not start."""
+
+    code = "ingot.up_failed"

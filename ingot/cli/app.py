@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from ingot.cli import backup, demo, doctor, init, key, list, mount, rebuild, restore, show, verify
+from ingot.cli import backup, demo, doctor, init, key, list, rebuild, restore, show, up, verify
+from ingot.cli.service import agent, hypervisor, job, machine, plan, pool, rule, user
 from runtime.version import VERSION
 
 app = typer.Typer(
@@ -51,3 +53,17 @@ app.command("rebuild")(rebuild.rebuild)
 app.add_typer(key.keys, name="key")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
+
+for name, commands in (
+    ("hypervisor", hypervisor.hypervisors),
+    ("machine", machine.machines),
+    ("plan", plan.plans),
+    ("rule", rule.rules),
+    ("job", job.jobs),
+    ("pool", pool.pools),
+    ("agent", agent.agents),
+    ("user", user.users),
+    ("token", user.tokens),
+):
+    app.add_typer(commands, name=name, rich_help_panel="Services")
+app.command("up", rich_help_panel="Services")(up.up)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ingot.quantities import rate_text, size_text
 
@@ -51,6 +51,48 @@ def silent() -> Iterator[Progress]:
 @contextmanager
 def bars_on() -> Iterator[Progress]:
     """Bars on stderr, gone when the work is over: the result says the rest."""
+    with _rich() as rich:
+        yield _Bars(rich)
+
+
+class Bars(Protocol):
+    """Bars of things that go on elsewhere, by key."""
+
+    def show(self, key: str, title: str, done: int, total: int) -> None:
+        """How far one of them is; a total of 0 is not known."""
+
+
+class _NoBars:
+    def show(self, key: str, title: str, done: int, total: int) -> None:
+        """Nobody looks."""
+
+
+class _JobBars:
+    def __init__(self, rich: RichProgress) -> None:
+        self._rich = rich
+        self._task_by_key: dict[str, TaskID] = {}
+
+    def show(self, key: str, title: str, done: int, total: int) -> None:
+        if key not in self._task_by_key:
+            self._task_by_key[key] = self._rich.add_task(title, total=None)
+        self._rich.update(self._task_by_key[key], description=title, completed=done, total=total or None)
+
+
+@contextmanager
+def no_bars() -> Iterator[Bars]:
+    """Bars for nobody."""
+    yield _NoBars()
+
+
+@contextmanager
+def job_bars() -> Iterator[Bars]:
+    """Bars on stderr, gone when all is over."""
+    with _rich() as rich:
+        yield _JobBars(rich)
+
+
+@contextmanager
+def _rich() -> Iterator[RichProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -69,4 +111,4 @@ def bars_on() -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), Amount(), TimeRemainingColumn())
     console = Console(stderr=True)
     with RichProgress(*columns, console=console, transient=True, refresh_per_second=5) as rich:
-        yield _Bars(rich)
+        yield rich

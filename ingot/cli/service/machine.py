@@ -1,0 +1,89 @@
+"""`ingot machine`: what was discovered, and whether it is protected."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ingot.cli.service.asking import Door, asking, id_of, names_by_id, said, tell, text
+from ingot.quantities import size_text, time_text
+
+machines = typer.Typer(no_args_is_help=True, help="Machines that were discovered.")
+
+NameArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="Its name or id.")]
+
+
+@machines.command("list")
+@asking
+def list_(
+    door: Door,
+    hypervisor: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this one.")] = None,
+) -> int:
+    """List the machines: which plan protects each, and its newest recovery point."""
+    plans = names_by_id(door.rest, "plans")
+    wanted = None if hypervisor is None else id_of(door.rest, "hypervisors", hypervisor)
+    columns = [
+        text("name"),
+        text("folder"),
+        ("SIZE", lambda machine: size_text(machine["size_bytes"])),
+        ("PLAN", lambda machine: plans.get(machine["plan_id"], "-")),
+        ("NEWEST POINT (UTC)", lambda machine: time_text(machine["last_point_at"] or "-")),
+        ("STATE", _state),
+        text("id"),
+    ]
+    found = door.rest.all("/machines", hypervisor_id=wanted)
+    return tell(door, found, columns, "no machines", frozenset({2}))
+
+
+def _state(machine: dict[str, Any]) -> str:
+    if machine["gone_at"]:
+        return "gone"
+    if not machine["protectable"]:
+        return f"cannot be protected: {machine['reason']}"
+    if machine["excluded_reason"]:
+        return f"excluded: {machine['excluded_reason']}"
+    return str(machine["sla"]) if machine["plan_id"] else "not protected"
+
+
+@machines.command("points")
+@asking
+def points(
+    door: Door,
+    machine: NameArgument,
+) -> int:
+    """List the recovery points of a machine, newest first."""
+    pools = names_by_id(door.rest, "pools")
+    columns = [
+        text("id"),
+        ("TIME (UTC)", lambda point: time_text(point["time"])),
+        ("POOL", lambda point: pools.get(point["pool_id"], "-")),
+        ("STORED", lambda point: size_text(point["stored_bytes"])),
+        ("MARKS", lambda point: ", ".join(point["marks"])),
+    ]
+    found = door.rest.all("/points", machine_id=id_of(door.rest, "machines", machine))
+    return tell(door, found, columns, "no recovery points", frozenset({3}))
+
+
+@machines.command("exclude")
+@asking
+def exclude(
+    door: Door,
+    machine: NameArgument,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is shown with the machine.")],
+    until: Annotated[str, typer.Option(metavar="TIME", help="When it comes back, 2026-12-31T00:00:00Z.")],
+) -> int:
+    """Leave a machine out until a date on which it comes back by itself."""
+    path = f"/machines/{id_of(door.rest, 'machines', machine)}/exclusion"
+    return said(door, door.rest.put(path, {"reason": reason, "until": until}), f"{machine} is left out until {until}")
+
+
+@machines.command("include")
+@asking
+def include(
+    door: Door,
+    machine: NameArgument,
+) -> int:
+    """Take a machine back in before that date."""
+    door.rest.delete(f"/machines/{id_of(door.rest, 'machines', machine)}/exclusion")
+    return said(door, None, f"{machine} is back")
