@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
 
 from ext import selftest
 from proto import agents_pb2
 from proto.agent.agent import Agent
+from proto.agent.work import Work
 from runtime.clock import SystemClock
 from runtime.daemon import Life
 from runtime.logs import configure, log
+from runtime.metrics import MetricsServer
 from runtime.version import VERSION
+from vsa.backup.job import Means, back_up
 from vsa.discovery import discover
+from vsa.restore.job import restore
 from vsa.settings import VsaSettings
 
 
@@ -20,13 +27,29 @@ def serve(settings: VsaSettings) -> None:
     """Until a signal. Raises NotJoined, IdentityUnfit, SelfTestFailed, MetricsUnavailable."""
     configure("vsa", settings.log_level)
     selftest.run()
-    clock = SystemClock()
+    clock, registry = SystemClock(), CollectorRegistry()
     life = Life(clock)
+    metrics = MetricsServer(registry, settings.metrics.host, settings.metrics.port)
     with Agent(settings.state, clock) as agent:
         log().info("starting", version=VERSION, agent=agent.membership.agent.uri)
-        loop = agent.start(_about_us, {"discover": partial(discover, line=agent.line)}, settings.slots)
+
+        def means() -> Means:
+            return Means(agent.identity, clock, settings.workers)  # asked each time: certificates are renewed
+
+        def discover_(work: Work) -> Mapping[str, Any]:
+            return discover(work, agent.line)
+
+        def back_up_(work: Work) -> Mapping[str, Any]:
+            return back_up(work, means())
+
+        def restore_(work: Work) -> Mapping[str, Any]:
+            return restore(work, means(), settings.landing)
+
+        handlers = {"discover": discover_, "backup": back_up_, "restore": restore_}
+        loop = agent.start(_about_us, handlers, settings.slots, registry)
         life.run(lambda: loop.healthy, ends_with_parent=settings.ends_with_parent)
         agent.drain(settings.drain_seconds)
+    metrics.close()
     log().info("stopped")
 
 

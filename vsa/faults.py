@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from media.faults import SourceFault
-from runtime.faults import Retry, UsageFault
+from runtime.faults import Fault, Retry, UsageFault
 
 
 class ImageMissing(SourceFault, UsageFault):
@@ -188,3 +188,14 @@ class CheckpointReused(SourceFault, UsageFault):
     """A checkpoint has the name of the one before it, so nobody can tell from which moment its bitmap counts."""
 
     code = "vsa.checkpoint_reused"
+class MediaAgentUnreachable(Fault):
+    """None of the MediaAgents that may take this work answers."""
+
+    code = "vsa.media_agent_unreachable"
+    retry = Retry.LATER
+
+
+class RestoreUnfit(UsageFault):
+    """A restore asks for what the recovery point does not have, or for what this build cannot write."""
+
+    code = "vsa.restore_unfit"

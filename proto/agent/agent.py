@@ -10,11 +10,13 @@ from pathlib import Path
 from types import TracebackType
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from prometheus_client import CollectorRegistry
 
 from proto import agents_pb2
 from proto.agent.joining import load_membership
 from proto.agent.line import Line
 from proto.agent.loop import Handler, Loop
+from proto.agent.metrics import AgentMetrics
 from runtime.certificates import Identity, load_key, public_der, save_identity, signing_request
 from runtime.clock import Clock
 from runtime.faults import Fault
@@ -46,7 +48,11 @@ class Agent:
         return load_key(self.identity.key)
 
     def start(
-        self, about_us: Callable[[], agents_pb2.RegisterRequest], handlers: Mapping[str, Handler], slots: int
+        self,
+        about_us: Callable[[], agents_pb2.RegisterRequest],
+        handlers: Mapping[str, Handler],
+        slots: int,
+        registry: CollectorRegistry,
     ) -> Loop:
         """Register, and run what is leased; the loop, which knows how that goes."""
 
@@ -56,7 +62,7 @@ class Agent:
             request.sealing_key = public_der(self.key.public_key())
             return request
 
-        self.loop = Loop(self.line, complete, handlers, slots, self._clock)
+        self.loop = Loop(self.line, complete, handlers, slots, self._clock, AgentMetrics(registry))
         self.loop.start()
         threading.Thread(target=self._keep_renewed, name="renew", daemon=True).start()
         return self.loop

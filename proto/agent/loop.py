@@ -11,11 +11,12 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from proto import agents_pb2
 from proto.agent.line import Line
+from proto.agent.metrics import AgentMetrics
 from proto.agent.work import LeaseLost, Work, WorkCancelled
 from proto.faults import PeerRefused, encode
 from runtime.clock import Clock
@@ -48,7 +49,7 @@ class Denied:
 
     version: int = 0
     agents: frozenset[str] = frozenset()
-    heard_at: float = field(default=float("-inf"))  # monotonic seconds
+    heard_at: float = 0.0  # monotonic seconds
 
 
 class Loop:
@@ -61,6 +62,7 @@ class Loop:
         handlers: Mapping[str, Handler],
         slots: int,
         clock: Clock,
+        metrics: AgentMetrics,
     ) -> None:
         """`about_us` says at every registration what to register; a handler's key is its kind of assignment."""
         self._line = line
@@ -68,6 +70,7 @@ class Loop:
         self._handlers = handlers
         self._slots = slots
         self._clock = clock
+        self._metrics = metrics
         self._boot_id = os.urandom(8).hex()
         self._heartbeat_seconds = 10.0
         self._work_by_id: dict[str, Work] = {}
@@ -79,7 +82,8 @@ class Loop:
             threading.Thread(target=run, name=name, daemon=True)
             for name, run in (("beat", self._beat), ("lease", self._lease), ("report", self._report_running))
         ]
-        self.denied = Denied()
+        self.denied = Denied(heard_at=clock.monotonic_seconds())
+        metrics.silent_since(lambda: clock.monotonic_seconds() - self.denied.heard_at)
         self.ticket_key = b""
         self.drained_by_commserve = threading.Event()
 
@@ -188,6 +192,8 @@ class Loop:
     def _run(self, work: Work) -> None:
         with about(job=work.assignment.job, attempt=work.assignment.attempt, kind=work.kind):
             log().info("begun")
+            self._metrics.began(work.kind)
+            began = self._clock.monotonic_seconds()
             final = agents_pb2.ReportRequest(assignment=work.assignment.id, fence=work.assignment.fence)
             try:
                 handler = self._handlers[work.kind]
@@ -206,6 +212,8 @@ class Loop:
                 log().error("unexpected", exc_info=error)
                 final.state = agents_pb2.ReportRequest.FAILED
                 final.fault.CopyFrom(encode(Unexpected(f"{type(error).__name__}: {error}")))
+            state = "LOST" if work.lost else agents_pb2.ReportRequest.State.Name(final.state)
+            self._metrics.ended(work.kind, state, self._clock.monotonic_seconds() - began, work.progress)
             self._end(work, final)
 
     def _end(self, work: Work, final: agents_pb2.ReportRequest) -> None:

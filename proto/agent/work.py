@@ -47,6 +47,7 @@ class Work:
         self._progress = agents_pb2.Progress()
         self._end: Fault | None = None
         self._returned = False
+        self._ending = threading.Event()
         self._extend()
 
     @property
@@ -80,6 +81,15 @@ class Work:
         with self._lock:
             self._progress.done_bytes += count
         self.check()
+
+    def stored(self, count: int) -> None:
+        """So many bytes more lie in the pool."""
+        with self._lock:
+            self._progress.stored_bytes += count
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; less when the work must end meanwhile."""
+        self._ending.wait(seconds)
 
     def check(self) -> None:
         """Raises WorkCancelled or LeaseLost when the work must end."""
@@ -116,12 +126,14 @@ class Work:
         with self._lock:
             if self._end is None:
                 self._end, self._returned = WorkCancelled(f"job {self.assignment.job}: {reason}"), returned
+                self._ending.set()
 
     def lose(self, reason: str) -> None:
         """End it without a report: it is somebody else's, or nobody's."""
         with self._lock:
             if not isinstance(self._end, LeaseLost):
                 self._end = LeaseLost(f"job {self.assignment.job}: {reason}")
+                self._ending.set()
 
     @property
     def lost(self) -> bool:

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from media.faults import RepositoryFull
 from proto import agents_pb2
 from proto.agent.line import Line
 from proto.agent.loop import Loop
+from proto.agent.metrics import AgentMetrics
 from proto.agent.work import LeaseLost, Work, WorkCancelled
 from runtime.clock import SystemClock
 from tests.proto.agent.commserve import FakeCommServe
@@ -46,7 +48,9 @@ def at_work(
 ) -> Iterator[tuple[FakeCommServe, Loop]]:
     commserve = FakeCommServe(authority.commserve())
     line = Line(commserve.address, authority.agent("vsa", "0f0e"))
-    loop = Loop(line, agents_pb2.RegisterRequest, {"discover": handler}, slots, SystemClock())
+    loop = Loop(
+        line, agents_pb2.RegisterRequest, {"discover": handler}, slots, SystemClock(), AgentMetrics(CollectorRegistry())
+    )
     loop.start()
     try:
         assert loop.wait_registered(20)
