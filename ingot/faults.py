@@ -88,3 +88,9 @@ class UpFailed(Fault):
     """A service of `ingot up` did not start."""
 
     code = "ingot.up_failed"
+
+
+class BundleExists(UsageFault):
+    """A support bundle would be written where something is, or where nothing can be written."""
+
+    code = "ingot.bundle_exists"

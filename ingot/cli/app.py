@@ -8,6 +8,7 @@ import typer
 
 from ingot.cli import backup, demo, doctor, init, key, list, mount, rebuild, restore, show, verify
 from ingot.cli import backup, demo, doctor, init, key, list, rebuild, restore, show, up, verify
+from ingot.cli import backup, demo, doctor, init, key, list, rebuild, restore, show, support_bundle, up, verify
 from ingot.cli.service import agent, hypervisor, job, machine, plan, pool, rule, user
 from runtime.version import VERSION
 
@@ -67,3 +68,4 @@ for name, commands in (
 ):
     app.add_typer(commands, name=name, rich_help_panel="Services")
 app.command("up", rich_help_panel="Services")(up.up)
+app.command("support-bundle", rich_help_panel="Services")(support_bundle.support_bundle)
