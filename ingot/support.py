@@ -23,12 +23,12 @@ from runtime.faults import Fault
 _LOG_BYTES = 5 << 20  # the end of each log
 _JOBS = 500
 _STRUCK = b"(struck out)"
-_SECRETS = re.compile(
-    rb"ingot_[A-Za-z0-9-]+_[A-Za-z0-9_-]{16,}"  # tokens
-    rb"|[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{16,}\.[0-9a-f]{64}"  # join tokens
-    rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
+_SECRETS = re.compile(  # every repetition is bounded or anchored: logs are long
+    rb"(?<![\w-])ingot_[A-Za-z0-9-]{1,64}_[A-Za-z0-9_-]{16,128}"  # tokens
+    rb"|(?<![\w-])[\w-]{1,64}\.[\w-]{16,128}\.[0-9a-f]{64}"  # join tokens
+    rb"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----.{1,8000}?-----END [A-Z ]{0,20}PRIVATE KEY-----"
     rb"|(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])"  # key files, and whatever else has their form
-    rb"|(?i:AWS_[A-Z_]*|password|passphrase|secret)\s*[=:]\s*\S+",
+    rb"|(?i:AWS_[A-Z_]{1,40}|password|passphrase|secret)\s{0,4}[=:]\s{0,4}\S{1,200}",
     re.DOTALL,
 )
 
