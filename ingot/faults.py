@@ -78,12 +78,6 @@ class NameUnknown(UsageFault):
     code = "ingot.name_unknown"
 
 
-class JobFailed(Fault):
-    """A job that was waited for did not end well."""
-
-    code = "ingot.job_failed"
-
-
 class UpFailed(Fault):
     """A service of `ingot up` did not start."""
 
