@@ -188,6 +188,8 @@ class CheckpointReused(SourceFault, UsageFault):
     """A checkpoint has the name of the one before it, so nobody can tell from which moment its bitmap counts."""
 
     code = "vsa.checkpoint_reused"
+
+
 class MediaAgentUnreachable(Fault):
     """None of the MediaAgents that may take this work answers."""
 

@@ -6,9 +6,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from proto import tickets
 from proto.backup_pb2_grpc import BackupsStub
@@ -89,6 +91,7 @@ class MediaAgentLine:
             check.future(HealthCheckRequest(), timeout=CONTROL_SECONDS)
         self.backups = BackupsStub(self._control)
         self.restores = RestoresStub(self._control)
+        self._health: Any = health_pb2_grpc.HealthStub(self._control)  # its types know no calls
         self._stubs = cycle([DataStub(channel) for channel in self._data])
 
     @property
@@ -104,6 +107,13 @@ class MediaAgentLine:
                 return step()
 
         return self.patience.call(once)
+
+    def answers(self, seconds: float) -> None:
+        """Whether it serves, asked once. Raises what a call does."""
+        with calling(self.peer):
+            reply = self._health.Check(health_pb2.HealthCheckRequest(), timeout=seconds)
+        if reply.status != health_pb2.HealthCheckResponse.SERVING:
+            raise PeerBusy(f"{self.peer}: it takes no new work")
 
     def close(self) -> None:
         """Running calls end with PeerUnreachable."""

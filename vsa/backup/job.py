@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vsa.backup.remote_log import RemoteLog, Wanted
-from vsa.media_agent import MediaAgentLine
-
 from media.backup import Backup, Report
 from media.faults import ParentDamaged
 from media.ids import sid_text
@@ -18,8 +15,10 @@ from runtime.certificates import Identity
 from runtime.clock import Waiting
 from runtime.tasks import worker_count
 from vsa.backup.leased_log import LeasedLog
+from vsa.backup.remote_log import RemoteLog, Wanted
 from vsa.hypervisors import Held
 from vsa.hypervisors.known import open_hypervisor
+from vsa.media_agent import MediaAgentLine
 from vsa.reach import reached
 
 

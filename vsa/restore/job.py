@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vsa.media_agent import MediaAgentLine
-from vsa.restore.remote_disk import RemoteDiskRestore, RemotePoint, open_point
-
 from media.reader import Outcome
 from proto import restore_pb2
 from proto.agent.work import Work
@@ -17,7 +14,9 @@ from vsa.backup.job import Means
 from vsa.disks.target import open_target
 from vsa.faults import RestoreUnfit
 from vsa.landing import opened
+from vsa.media_agent import MediaAgentLine
 from vsa.reach import reached
+from vsa.restore.remote_disk import RemoteDiskRestore, RemotePoint, open_point
 
 _LOST_SHOWN = 20
 
