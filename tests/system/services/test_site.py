@@ -1,0 +1,83 @@
+"""The three services on one machine, as somebody who begins with them would use them."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.services.site import Site, change_image, site
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(tmp_path_factory.mktemp("site"), 24, 8) as lab:
+        lab.protect()
+        yield lab
+
+
+def test_machines_are_discovered_and_protected_by_the_rule(lab: Site) -> None:
+    machines = {machine["id"]: machine for machine in lab.rest.all("/machines")}
+    assert sorted(machines) == ["web0", "web1"]
+    assert all(machine["plan_id"] for machine in machines.values())
+
+
+def test_a_machine_is_backed_up_incrementally_and_every_point_restores(lab: Site) -> None:
+    disk, chance = lab.images / "web0/disk-0.raw", random.Random(1)
+    moments: dict[str, bytes] = {}
+    for number in range(3):
+        job = lab.backed_up("web0")
+        assert job["state"] == "DONE", job
+        moments[job["result"]["recovery_point"]] = disk.read_bytes()
+        if number:
+            assert job["result"]["new_bytes"] < 4 << 20
+        change_image(disk, chance)
+    for point, before in moments.items():
+        job = lab.restored(point, point)
+        assert job["state"] == "DONE", job
+        assert (lab.landing / point / "disk-0.raw").read_bytes() == before
+
+
+def test_a_run_of_the_plan_backs_up_all_its_machines(lab: Site) -> None:
+    plan = next(iter(lab.rest.all("/plans")))
+    run = lab.rest.post(f"/plans/{plan['id']}/run")
+    lab.wait("the run", lambda: lab.rest.get(f"/runs/{run['id']}")["state"] == "DONE")
+    newest = {machine["id"]: machine["last_point_at"] for machine in lab.rest.all("/machines")}
+    assert all(newest.values())
+
+
+def test_the_repository_restores_without_any_service(lab: Site, tmp_path: Path) -> None:
+    job = lab.backed_up("web1")
+    key = next((lab.services.state / "mediaagent").rglob("*.key"))
+    program = lab.repository / "RESTORE/recover.py"
+    to = tmp_path / "recovered.raw"
+    command = [sys.executable, "-I", program, "--repository", lab.repository, "--key-file", key]
+    subprocess.run([*command, job["result"]["recovery_point"], "--to", to], check=True, capture_output=True)
+    assert to.read_bytes() == (lab.images / "web1/disk-0.raw").read_bytes()
+
+
+def test_the_logs_of_all_services_tell_of_a_job_and_hold_no_secret(lab: Site) -> None:
+    job = lab.backed_up("web1")
+    token = lab.services.token_file.read_text().strip()
+    for service in ("commserve", "mediaagent", "vsa"):
+        text = (lab.services.state / "logs" / f"{service}.log").read_text()
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        assert any(line.get("job") == job["id"] for line in lines), service
+        assert token not in text
+        assert "PRIVATE KEY" not in text
+
+
+def test_a_restore_outside_the_landing_directory_is_refused_by_the_agent(lab: Site, tmp_path: Path) -> None:
+    job = lab.backed_up("web1")
+    pool = next(iter(lab.rest.all("/pools")))
+    point = job["result"]["recovery_point"]
+    ended = lab.ended(lab.rest.post("/restores", {"pool_id": pool["id"], "point": point, "directory": str(tmp_path)}))
+    assert (ended["state"], ended["fault"]["code"]) == ("FAILED", "vsa.landing_refused")
+    assert list(tmp_path.iterdir()) == []
