@@ -10,6 +10,7 @@ import typer
 from ingot.cli import options
 from ingot.cli.screen import screen_of
 from ingot.cli.traffic import traffic_document, traffic_lines
+from ingot.cli.service.asking import PANEL, Authority, CommServe, TokenFile, opened
 from ingot.quantities import count_text, rate_text, ratio_text, seconds_text, shown, size_text
 
 if TYPE_CHECKING:
@@ -22,14 +23,23 @@ if TYPE_CHECKING:
 def backup(
     context: typer.Context,
     images: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="IMAGE...",
+            show_default=False,
             help="Disk images (raw, qcow2, VMDK, VHD, VHDX, VDI), block devices or URLs of NBD exports: "
             "disks 0, 1, ... of one machine.",
         ),
-    ],
-    repository: options.Repository,
+    ] = None,
+    repository: options.BackupRepository = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=PANEL,
+            help="Instead of images: have the CommServe back up the machines of a plan now, and watch.",
+        ),
+    ] = None,
     machine: Annotated[
         str | None, typer.Option(metavar="NAME", help="Whose disks they are. Without it: the first image's name.")
     ] = None,
@@ -68,6 +78,9 @@ def backup(
     level: Annotated[int, typer.Option(min=1, max=19, metavar="N", help="Level of zstd compression, 1 to 19.")] = 1,
     index: options.Index = None,
     limit_rate: options.LimitRate = None,
+    commserve: CommServe = None,
+    token_file: TokenFile = None,
+    authority: Authority = None,
     passphrase_file: options.PassphraseFile = None,
     key_file: options.KeyFile = None,
     json: options.Json = False,
@@ -86,12 +99,23 @@ def backup(
         ingot backup web2.qcow2 --snapshot before-upgrade --repository /backup/vms
 
         ingot backup nbd+unix:///vda?socket=/run/web3.sock --machine web3 --checkpoint c7 --repository /backup/vms
+
+        ingot backup --plan daily
     """
     from ingot.cli.secret import open_named
+    from ingot.cli.service.plan import run_plan
     from ingot.embedded import back_up
+    from ingot.faults import UsageWrong
     from ingot.sources import Images
 
     screen = screen_of(context, json)
+    if plan is not None:
+        if images:
+            raise UsageWrong(f"--plan {plan}: expected no images, found {images[0]}")
+        with opened(screen, commserve, token_file, authority) as door:
+            return run_plan(door, plan, machine)
+    if not images or repository is None:
+        raise UsageWrong("expected IMAGE and --repository, or --plan")
     places = _places(images, checkpoint)
     name = _machine(machine, places[0])
     choice = _choice(format, snapshot, backing_dir or [])

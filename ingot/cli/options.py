@@ -23,6 +23,17 @@ Repository = Annotated[
         help="Where the repository lies: a directory, as a path or a file:/// URL, or s3://bucket/prefix.",
     ),
 ]
+BackupRepository = Annotated[
+    str | None,
+    typer.Option(
+        "--repository",
+        "-r",
+        metavar="URL",
+        envvar="INGOT_REPOSITORY",
+        show_default=False,
+        help="Where the repository lies: a directory, as a path or a file:/// URL.",
+    ),
+]
 MaybeRepository = Annotated[
     str | None,
     typer.Option(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
@@ -62,6 +63,16 @@ class Door:
     screen: Screen
 
 
+@contextmanager
+def opened(screen: Screen, commserve: str | None, token_file: Path | None, authority: Path | None) -> Iterator[Door]:
+    """The CommServe that the options name, or that `ingot up` left."""
+    from ingot.allinone import default_state
+    from ingot.rest import Connection, Rest
+
+    with Rest(Connection.of(commserve, token_file, authority, default_state())) as rest:
+        yield Door(rest, screen)
+
+
 def asking(command: Callable[Concatenate[Door, P], int]) -> Callable[..., int]:
     """Make a command that asks a CommServe: it gets a `Door` first, and its options say which."""
     hints = typing.get_type_hints(command, include_extras=True)
@@ -76,12 +87,8 @@ def asking(command: Callable[Concatenate[Door, P], int]) -> Callable[..., int]:
         json: options.Json = False,
         **given: Any,
     ) -> int:
-        from ingot.allinone import default_state
-        from ingot.rest import Connection, Rest
-
-        screen = screen_of(context, json)
-        with Rest(Connection.of(commserve, token_file, authority, default_state())) as rest:
-            return command(Door(rest, screen), **given)  # type: ignore[call-arg]
+        with opened(screen_of(context, json), commserve, token_file, authority) as door:
+            return command(door, **given)  # type: ignore[call-arg]
 
     ours = list(inspect.signature(run, eval_str=True).parameters.values())
     context, shared = ours[0], ours[1:-1]

@@ -80,3 +80,14 @@ def remove(
 def _kept(retention: dict[str, Any]) -> str:
     kinds = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
     return ", ".join(f"{retention[kind]} {kind}" for kind in kinds if retention[kind])
+
+
+def run_plan(door: Door, name: str, machine: str | None) -> int:
+    """Back up the machines of a plan now, or one of them, and follow that to its end."""
+    from ingot.cli.service.job import followed
+
+    plan = id_of(door.rest, "plans", name)
+    if machine is not None:
+        return followed(door, [door.rest.post(f"/machines/{id_of(door.rest, 'machines', machine)}/backup")])
+    run = door.rest.post(f"/plans/{plan}/run")
+    return followed(door, list(door.rest.all("/jobs", run_id=run["id"])))
