@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -90,7 +91,7 @@ class Rest:
     def _ask(self, method: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> Any:
         headers = {"Idempotency-Key": uuid4().hex} if method == "POST" else {}
         request = self._http.build_request(
-            method, path, params={k: v for k, v in query.items() if v is not None}, json=body, headers=headers
+            method, quote(path), params={k: v for k, v in query.items() if v is not None}, json=body, headers=headers
         )
         try:
             answer = self._http.send(request)

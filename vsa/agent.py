@@ -37,7 +37,7 @@ def serve(settings: VsaSettings) -> None:
             return Means(agent.identity, clock, settings.workers)  # asked each time: certificates are renewed
 
         def discover_(work: Work) -> Mapping[str, Any]:
-            return discover(work, agent.line)
+            return discover(work, agent.line, clock)
 
         def back_up_(work: Work) -> Mapping[str, Any]:
             return back_up(work, means())

@@ -9,16 +9,17 @@ from typing import Any
 from proto import agents_pb2
 from proto.agent.line import Line
 from proto.agent.work import Work
+from runtime.clock import Clock
 from vsa.hypervisors import MachineSeen
 from vsa.hypervisors.known import open_hypervisor
 
 _PAGE = 500  # machines
 
 
-def discover(work: Work, line: Line) -> dict[str, Any]:
+def discover(work: Work, line: Line, clock: Clock) -> dict[str, Any]:
     """All machines, also those that cannot be protected. Raises HypervisorUnknown, HypervisorUnreachable."""
     wanted = work.assignment.discover.hypervisor
-    hypervisor = open_hypervisor(wanted.name, wanted.kind, wanted.settings)
+    hypervisor = open_hypervisor(wanted.name, wanted.kind, wanted.settings, clock)
     work.begin("discover", 0)
     # Read to its end before a page is sent: a hypervisor that fails half-way has no machines that are gone.
     machines = list(hypervisor.discover())

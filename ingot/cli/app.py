@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ingot.cli import backup, demo, doctor, init, key, list, mount, rebuild, restore, show, verify
-from ingot.cli import backup, demo, doctor, init, key, list, rebuild, restore, show, up, verify
-from ingot.cli import backup, demo, doctor, init, key, list, rebuild, restore, show, support_bundle, up, verify
+from ingot.cli import backup, demo, doctor, init, key, list, mount, rebuild, restore, show, support_bundle, up, verify
 from ingot.cli.service import agent, hypervisor, job, machine, plan, pool, rule, user
 from runtime.version import VERSION
 

@@ -44,6 +44,12 @@ class Screen:
 
         return silent() if self.as_json or not sys.stderr.isatty() else bars_on()
 
+    def following(self) -> AbstractContextManager[Bars]:
+        """A bar for each job on a terminal; nothing anywhere else."""
+        from ingot.cli.progress import job_bars, no_bars
+
+        return no_bars() if self.as_json or not sys.stderr.isatty() else job_bars()
+
     def result(
         self,
         document: dict[str, Any] | list[Any],
@@ -56,14 +62,6 @@ class Screen:
 
         With `stdout_taken`, which no `--json` goes with, stdout is what the command made, and lines go to stderr.
         """
-    def following(self) -> AbstractContextManager[Bars]:
-        """A bar for each job on a terminal; nothing anywhere else."""
-        from ingot.cli.progress import job_bars, no_bars
-
-        return no_bars() if self.as_json or not sys.stderr.isatty() else job_bars()
-
-    def result(self, document: dict[str, Any] | list[Any], lines: Iterable[str], code: Exit = Exit.GOOD) -> int:
-        """Say what came of it; the exit code. An array has no room for notes, so they go to stderr then."""
         if self.as_json:
             if isinstance(document, dict):
                 document = {**document, "notes": self.notes}

@@ -38,7 +38,8 @@ def back_up(work: Work, means: Means) -> dict[str, Any]:
     the hypervisor, and MediaAgentUnreachable.
     """
     wanted = work.assignment.backup
-    hypervisor = open_hypervisor(wanted.hypervisor.name, wanted.hypervisor.kind, wanted.hypervisor.settings)
+    source = wanted.hypervisor
+    hypervisor = open_hypervisor(source.name, source.kind, source.settings, means.clock)
     began = means.clock.monotonic_seconds()
     with (
         hypervisor.hold(wanted.machine.id) as held,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from runtime.pacing import Pace, Rates
-
 from media.container import Footer
 from media.keys import SealingKey
 from media.known_chunks import Fingerprints, Places
@@ -18,6 +16,7 @@ from media.recovery_point import JSON, RecoveryPoint
 from media.session_log import ParentDisk, SessionLog, Terms, WrittenDisk
 from proto.agent.work import Work
 from runtime.clock import Waiting
+from runtime.pacing import Pace, Rates
 
 
 class LeasedLog:

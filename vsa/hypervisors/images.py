@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from media.backup import Source
+from media.disk import Disk
 from media.faults import SourceFault
-from vsa.disks.image import ImageDisk
+from runtime.clock import Clock
+from vsa.disks.formats import format_of_name
+from vsa.disks.opening import AS_NAMED, open_image
 from vsa.faults import DescriptionInvalid, HypervisorUnreachable, MachineMissing, MachineUnfit
 from vsa.hypervisors import DiskSeen, Held, MachineSeen
 from vsa.hypervisors.description import Description, read_description
 
-SUFFIXES = (".raw", ".img")
 _DESCRIPTION = "machine.json"
 _DEPTH_MAX = 32
 
@@ -44,9 +46,10 @@ class _Found:
 class ImagesHypervisor:
     """`name` begins the ids of machines that do not say their own, so two directories may hold a web1 each."""
 
-    def __init__(self, name: str, root: Path) -> None:
+    def __init__(self, name: str, root: Path, clock: Clock) -> None:
         self._name = name
         self._root = root
+        self._clock = clock
 
     def discover(self) -> Iterator[MachineSeen]:
         """Also machines that cannot be protected, with the reason. Two with one id: the second cannot."""
@@ -68,7 +71,11 @@ class ImagesHypervisor:
         if seen.reason is not None:
             raise MachineUnfit(f"{found.path}: {seen.reason}")
         with ExitStack() as stack:
-            disks = [stack.enter_context(ImageDisk(path)) for path in found.images]
+            disks: list[Disk] = []
+            for path in found.images:
+                image = open_image(path, AS_NAMED, self._clock)
+                stack.callback(image.close)
+                disks.append(image)
             sources = [Source(path.name, disk) for path, disk in zip(found.images, disks, strict=True)]
             files = [{"key": path.name, "path": str(path)} for path in found.images]
             about = {
@@ -92,7 +99,7 @@ class ImagesHypervisor:
         images = [
             folder / entry.name
             for entry in sorted_entries
-            if entry.name.endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
+            if _is_image(folder / entry.name) and entry.is_file(follow_symlinks=False)
         ]
         if depth == 0:
             yield from (_Found(path, (path,), path.with_suffix(".json")) for path in images)
@@ -104,7 +111,7 @@ class ImagesHypervisor:
                 yield from self._below(folder / entry.name, depth + 1)
 
     def _own_id(self, found: _Found) -> str:
-        return f"{self._name}/{found.path.relative_to(self._root)}"
+        return ":".join((self._name, *found.path.relative_to(self._root).parts))  # a slash ends an id in a URL
 
     def _id(self, found: _Found, said: Description) -> str:
         return said.id or self._own_id(found)
@@ -114,7 +121,7 @@ class ImagesHypervisor:
         disks = []
         for path in found.images:
             try:
-                with ImageDisk(path) as disk:
+                with open_image(path, AS_NAMED, self._clock) as disk:
                     disks.append(DiskSeen(path.name, path.name, disk.size))
             except SourceFault as fault:
                 reason = reason or str(fault)
@@ -129,6 +136,11 @@ class ImagesHypervisor:
             disks=tuple(disks),
             reason=reason,
         )
+
+
+def _is_image(path: Path) -> bool:
+    """Whether its name says so, `.img` as well: what has that name is raw or refused."""
+    return not path.name.startswith(".") and (path.suffix == ".img" or format_of_name(path) is not None)
 
 
 def _said(found: _Found) -> tuple[Description, str | None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from media.faults import DiskUnreadable
+from runtime.clock import SystemClock
 from vsa.faults import HypervisorUnreachable, ImageChanged, MachineMissing, MachineUnfit
 from vsa.hypervisors import DiskSeen, MachineSeen
 from vsa.hypervisors.images import ImagesHypervisor
@@ -23,8 +24,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def lab(root: Path) -> ImagesHypervisor:
+    return ImagesHypervisor("lab", root, SystemClock())
+
+
 def machines(root: Path) -> dict[str, MachineSeen]:
-    return {machine.id: machine for machine in ImagesHypervisor("lab", root).discover()}
+    return {machine.id: machine for machine in lab(root).discover()}
 
 
 def describe(path: Path, **members: object) -> None:
@@ -33,11 +38,11 @@ def describe(path: Path, **members: object) -> None:
 
 def test_files_and_folders_of_images_are_machines(root: Path) -> None:
     found = machines(root)
-    assert list(found) == ["lab/web1.raw", "lab/shop/db1", "lab/shop/db2"]
-    assert found["lab/web1.raw"] == MachineSeen(
-        "lab/web1.raw", "web1", disks=(DiskSeen("web1.raw", "web1.raw", 8),), attributes={}
+    assert list(found) == ["lab:web1.raw", "lab:shop:db1", "lab:shop:db2"]
+    assert found["lab:web1.raw"] == MachineSeen(
+        "lab:web1.raw", "web1", disks=(DiskSeen("web1.raw", "web1.raw", 8),), attributes={}
     )
-    db1 = found["lab/shop/db1"]
+    db1 = found["lab:shop:db1"]
     assert (db1.name, db1.folder, [disk.key for disk in db1.disks]) == ("db1", "shop", ["disk-0.raw", "disk-1.raw"])
 
 
@@ -56,7 +61,7 @@ def test_a_description_says_what_a_path_cannot(root: Path) -> None:
     db1 = found["4b0c"]
     assert (db1.name, db1.folder, db1.tags, db1.power_state) == ("Database", "prod", ("gold",), "off")
     assert db1.attributes == {"owner": "shop"}
-    assert found["lab/web1.raw"].tags == ("web",)
+    assert found["lab:web1.raw"].tags == ("web",)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +79,12 @@ def test_a_description_says_what_a_path_cannot(root: Path) -> None:
 )
 def test_a_wrong_description_is_shown_and_that_machine_is_not_protected(root: Path, text: str, reason: str) -> None:
     (root / "web1.json").write_text(text)
-    machine = machines(root)["lab/web1.raw"]
+    machine = machines(root)["lab:web1.raw"]
     assert reason in str(machine.reason)
-    with pytest.raises(MachineUnfit, match=r"web1\.json"), ImagesHypervisor("lab", root).hold(machine.id):
+    with (
+        pytest.raises(MachineUnfit, match=r"web1\.json"),
+        lab(root).hold(machine.id),
+    ):
         pass
 
 
@@ -85,7 +93,7 @@ def test_of_two_machines_that_say_one_id_the_second_is_not_protected(root: Path)
     describe(root / "shop/db2/machine.json", id="same")
     found = machines(root)
     assert found["same"].name == "db1"
-    assert "also that of" in str(found["lab/shop/db2"].reason)
+    assert "also that of" in str(found["lab:shop:db2"].reason)
 
 
 def test_links_are_not_followed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -98,11 +106,11 @@ def test_links_are_not_followed(root: Path, tmp_path_factory: pytest.TempPathFac
 
 def test_an_empty_image_is_shown_with_the_reason(root: Path) -> None:
     (root / "shop/db1/disk-1.raw").write_bytes(b"")
-    assert "found 0 bytes" in str(machines(root)["lab/shop/db1"].reason)
+    assert "found 0 bytes" in str(machines(root)["lab:shop:db1"].reason)
 
 
 def test_a_held_machine_gives_its_disks_in_order_and_closes_them(root: Path) -> None:
-    with ImagesHypervisor("lab", root).hold("lab/shop/db1") as held:
+    with lab(root).hold("lab:shop:db1") as held:
         disks = [source.disk for source in held.sources]
         assert [source.key for source in held.sources] == ["disk-0.raw", "disk-1.raw"]
         buffer = bytearray(disks[0].size)
@@ -114,17 +122,20 @@ def test_a_held_machine_gives_its_disks_in_order_and_closes_them(root: Path) -> 
 
 
 def test_writing_to_a_held_machine_is_noticed(root: Path) -> None:
-    with ImagesHypervisor("lab", root).hold("lab/web1.raw") as held:
+    with lab(root).hold("lab:web1.raw") as held:
         os.utime(root / "web1.raw", ns=(1, 1))
         with pytest.raises(ImageChanged):
             held.sources[0].disk.check()
 
 
 def test_a_machine_that_is_gone_is_missing(root: Path) -> None:
-    with pytest.raises(MachineMissing, match=r"lab/web9\.raw"), ImagesHypervisor("lab", root).hold("lab/web9.raw"):
+    with (
+        pytest.raises(MachineMissing, match=r"lab:web9\.raw"),
+        lab(root).hold("lab:web9.raw"),
+    ):
         pass
 
 
 def test_a_directory_that_is_gone_is_unreachable(root: Path) -> None:
     with pytest.raises(HypervisorUnreachable, match="nowhere"):
-        list(ImagesHypervisor("lab", root / "nowhere").discover())
+        list(ImagesHypervisor("lab", root / "nowhere", SystemClock()).discover())
