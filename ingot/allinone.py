@@ -75,7 +75,7 @@ class AllInOne:
         """`tell` gets a line for people about what happens later."""
         self.state = state.absolute()
         self.url = f"http://127.0.0.1:{ports.rest}"
-        self._ports = ports
+        self.ports = ports
         self._clock = clock
         self._tell = tell
         self._children: list[Child] = []
@@ -143,7 +143,7 @@ class AllInOne:
             token = str(rest.post("/join-tokens", {"role": role, "name": role})["token"])
             addresses = []
             if role == "mediaagent":
-                addresses = [f"loopback=127.0.0.1:{self._ports.control}:{self._ports.data}"]
+                addresses = [f"loopback=127.0.0.1:{self.ports.control}:{self.ports.data}"]
             join(self.url, token, role, role, addresses, self.state / role)
 
     def _agents_active(self, rest: Rest) -> bool:
@@ -167,11 +167,11 @@ class AllInOne:
     def _settings(self, service: str) -> str:
         quoted = json.dumps  # a TOML basic string is a JSON string
         common = f"state = {quoted(str(self.state / service))}\nends_with_parent = true\n"
-        metrics = f'\n[metrics]\nhost = "127.0.0.1"\nport = {self._ports.metrics(service)}\n'
+        metrics = f'\n[metrics]\nhost = "127.0.0.1"\nport = {self.ports.metrics(service)}\n'
         if service == "commserve":
-            own = f'http = "127.0.0.1:{self._ports.rest}"\nagents = "127.0.0.1:{self._ports.agents}"\n'
+            own = f'http = "127.0.0.1:{self.ports.rest}"\nagents = "127.0.0.1:{self.ports.agents}"\n'
         elif service == "mediaagent":
-            own = f'control = "127.0.0.1:{self._ports.control}"\ndata = "127.0.0.1:{self._ports.data}"\n'
+            own = f'control = "127.0.0.1:{self.ports.control}"\ndata = "127.0.0.1:{self.ports.data}"\n'
         else:
             own = f"landing = [{quoted(str(self.state / 'restored'))}]\n"
         return f"# Made by `ingot up`; docs/operations.md describes what may stand here.\n{common}{own}{metrics}"

@@ -40,6 +40,10 @@ class Site:
     def landing(self) -> Path:
         return self.services.state / "restored"
 
+    @property
+    def metrics_ports(self) -> list[int]:
+        return [self.services.ports.metrics(service) for service in ("commserve", "mediaagent", "vsa")]
+
     def wait(self, what: str, ready: Callable[[], Any]) -> Any:
         """What `ready` answers, when it is something; the CommServe may be away meanwhile."""
         clock, pause = SystemClock(), threading.Event()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.system.services.site import Site, change_image, site
@@ -72,6 +74,22 @@ def test_the_logs_of_all_services_tell_of_a_job_and_hold_no_secret(lab: Site) ->
         assert any(line.get("job") == job["id"] for line in lines), service
         assert token not in text
         assert "PRIVATE KEY" not in text
+
+
+def test_every_metric_of_the_dashboard_exists(lab: Site) -> None:
+    assert lab.backed_up("web1")["state"] == "DONE"
+    there: set[str] = set()
+    for port in lab.metrics_ports:
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        there |= set(re.findall(r"^(ingot_[a-z_]+)", text, re.MULTILINE))
+    dashboard = json.loads((ROOT / "deploy/grafana/ingot.json").read_text())
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for t in panel["targets"]
+        for name in re.findall("ingot_[a-z_]+", t["expr"])
+    }
+    assert asked - there == set()
 
 
 def test_a_restore_outside_the_landing_directory_is_refused_by_the_agent(lab: Site, tmp_path: Path) -> None:
