@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +37,14 @@ from runtime.clock import Clock
 _START_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
 POOL = "default"
+SERVICES = ("commserve", "mediaagent", "vsa")
 
 
 def default_state() -> Path:
     """Where `ingot up` keeps everything unless told."""
+    told = os.environ.get("INGOT_STATE")
+    if told:
+        return Path(told)
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "ingot" / "up"
 
@@ -47,6 +54,19 @@ class Ports:
     """Where the services listen, all on loopback; `first` and those after it."""
 
     first: int = 8400
+
+    @staticmethod
+    def free() -> Ports:
+        """Some that nobody has now."""
+        while True:
+            ports = Ports(random.SystemRandom().randrange(20_000, 30_000, 10))
+            with ExitStack() as stack:
+                try:
+                    for port in (*range(ports.first, ports.first + 4), *map(ports.metrics, SERVICES)):
+                        stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                except OSError:
+                    continue
+                return ports
 
     @property
     def rest(self) -> int:
@@ -65,7 +85,7 @@ class Ports:
         return self.first + 3
 
     def metrics(self, service: str) -> int:
-        return self.first + 1000 + ("commserve", "mediaagent", "vsa").index(service)
+        return self.first + 1000 + SERVICES.index(service)
 
 
 class AllInOne:
@@ -89,7 +109,7 @@ class AllInOne:
         """On return all three run, know one another, and there is a pool. Raises UpFailed."""
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.state / "restored").mkdir(mode=0o700, exist_ok=True)
-        for service in ("commserve", "mediaagent", "vsa"):
+        for service in SERVICES:
             path = self.state / f"{service}.toml"
             if not path.exists():
                 write_private(path, self._settings(service).encode())

@@ -1,7 +1,7 @@
-"""The whole way once, for newcomers: back up, change, back up again, restore, compare, verify, recover.
+"""The whole way once, for newcomers: three services, a directory of disk images, a plan, and the way back.
 
-Everything goes through the functions that the commands use. Raises DemoFailed when what comes back is not what went in.
-`python -m ingot.demo` is `ingot demo`.
+Everything goes through the REST interface that the commands use, and the last recovery through a program that needs no
+service at all. Raises DemoFailed when what comes back is not what went in. `python -m ingot.demo` is `ingot demo`.
 """
 
 from __future__ import annotations
@@ -13,29 +13,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ingot import embedded
-from ingot.demo_disk import change_disk, differing_extents, make_disk, same_bytes
-from ingot.embedded import Progress, Repo
+from ingot.allinone import AllInOne, Ports
+from ingot.demo_disk import change_disk, make_disk, same_bytes
+from ingot.embedded import Progress
 from ingot.faults import DemoFailed, UsageWrong
 from ingot.quantities import rate_text, ratio_text, seconds_text, size_text, table
-from ingot.sources import Images
-from ingot.verification import verify_everything
-from media.extents import total
-from media.key_slots import KeyFile
-from media.pool import Parameters, create_pool
-from media.recovery_point import RecoveryPoint, list_points, read_point
-from media.repository.locate import open_place
+from ingot.rest import Connection, Rest
 from runtime.clock import SystemClock
-from vsa.disks.changed_extents import ChangedExtents
 
 T = TypeVar("T")
 MACHINE = "demo"
+_LOOK_SECONDS = 0.2
+_ENDS = ("DONE", "DONE_WITH_WARNINGS", "FAILED", "CANCELLED")
 
 
 @dataclass
@@ -48,19 +45,19 @@ class Told:
 
 @dataclass(frozen=True)
 class Step:
-    """One line of the table."""
+    """One line of the tables; `backup` is what a backup's job says of itself."""
 
     what: str
     seconds: float
-    point: RecoveryPoint | None = None
     bytes: int = 0
+    backup: dict[str, Any] | None = None
 
 
-def run(disk: Path | None, directory: Path | None, notes: list[str], progress: Progress) -> Told:
-    """All of it. The repository, its key and the first image stay in the directory for the reader to play with."""
+def run(disk: Path | None, directory: Path | None, progress: Progress) -> Told:
+    """All of it. What the services keep stays in the directory for the reader to play with."""
     work = _directory(directory)
     try:
-        return _Demo(work, notes, progress).run(disk)
+        return _Demo(work, progress).run(disk)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -81,138 +78,201 @@ def _directory(directory: Path | None) -> Path:
 class _Demo:
     """One run in one directory."""
 
-    def __init__(self, work: Path, notes: list[str], progress: Progress) -> None:
+    def __init__(self, work: Path, progress: Progress) -> None:
         self._work = work
-        self._notes = notes
         self._progress = progress
+        self._state = work / "state"
+        self._image = work / "images" / MACHINE / "disk-0.raw"
         self._steps: list[Step] = []
-        self._repository = work / "repository"
-        self._key = work / "demo.key"
-        self._index = work / "index"
 
     def run(self, disk: Path | None) -> Told:
-        first, today, tomorrow = (self._work / f"{name}.raw" for name in ("disk", "disk-day-1", "disk-day-2"))
-        made = make_disk(disk, first)
-        repo = self._init()
-        monday = self._backup("first backup", repo, first)
-        change_disk(first, today, seed=1)
-        self._backup("a day later, read again", repo, today)
-        change_disk(today, tomorrow, seed=2)
-        changes = differing_extents(today, tomorrow)
-        newest = list_points(repo.pool).commits[-1].id
-        size = first.stat().st_size
-        changed = {0: ChangedExtents(newest, 0, size, changes)}
-        last = self._backup(f"a day later, only {size_text(total(changes))} told as changed", repo, tomorrow, changed)
-        self._restore("restore of the first", repo, monday, first)
-        self._restore("restore of the last", repo, last, tomorrow)
-        self._verify(repo)
-        self._recover(last, tomorrow)
-        today.unlink()
-        tomorrow.unlink()
-        return self._told(made, size)
+        self._image.parent.mkdir(parents=True)
+        self._progress.begin("disk", 0)
+        made = make_disk(disk, self._image)
+        (self._image.parent / "machine.json").write_text(json.dumps({"id": MACHINE, "tags": ["gold"]}))
+        with ExitStack() as stack:
+            services = AllInOne(self._state, Ports.free(), SystemClock(), lambda _: None)
+            stack.callback(services.stop)
+            _, seconds = _timed(services.start)
+            self._steps.append(Step("three services up, certificates, a repository", seconds))
+            rest = stack.enter_context(Rest(Connection(services.url, services.token_file)))
+            self._protect(rest)
+            first = self._scheduled(rest)
+            before = self._work / "day-0.raw"
+            self._image.replace(before)
+            change_disk(before, self._image, seed=1)
+            last = self._asked(rest)
+            self._restore(rest, "restore of the first", first, before)
+            self._restore(rest, "restore of the last", last, self._image)
+            self._verify(rest)
+        self._recover(last)
+        before.unlink()
+        return self._told(made)
 
-    def _init(self) -> Repo:
-        self._key.touch(mode=0o600)
-        self._key.write_text(KeyFile.generate())
-        secret = KeyFile(self._key.read_text())
-        create_pool(open_place(str(self._repository)), secret, Parameters(), SystemClock())
-        repo = embedded.open_repo(str(self._repository), secret)
-        repo.notes = self._notes
-        return repo
+    def _protect(self, rest: Rest) -> None:
+        """A hypervisor, a plan that is due every minute, a rule that gives it what is tagged gold."""
+        agents = [agent["id"] for agent in rest.all("/agents", role="vsa")]
+        settings = {"directory": str(self._work / "images")}
+        hypervisor = rest.post(
+            "/hypervisors", {"name": "lab", "kind": "images", "settings": settings, "agents": agents}
+        )
+        pool = next(iter(rest.all("/pools")))
+        plan = rest.post(
+            "/plans",
+            {
+                "name": "every minute",
+                "pool_id": pool["id"],
+                "schedule": {"cron": "* * * * *"},
+                "retention": {"daily": 30},
+            },
+        )
+        rest.post("/rules", {"name": "gold", "plan_id": plan["id"], "conditions": {"tags": ["gold"]}})
+        job, seconds = _timed(lambda: self._ended(rest, rest.post(f"/hypervisors/{hypervisor['id']}/discover")))
+        self._steps.append(Step(f"discovery of {job['result']['machines']} machine, matched by a rule", seconds))
 
-    def _backup(
-        self, what: str, repo: Repo, image: Path, changed: dict[int, ChangedExtents] | None = None
-    ) -> RecoveryPoint:
-        images = Images(MACHINE, [image], changed or {})
-        report, seconds = _timed(lambda: embedded.back_up(repo, images, "auto", 1, self._index, self._progress))
-        self._steps.append(Step(what, seconds, report.point))
-        return report.point
+    def _scheduled(self, rest: Rest) -> dict[str, Any]:
+        """The backup that comes by itself within a minute; then the plan is for asking only."""
 
-    def _restore(self, what: str, repo: Repo, point: RecoveryPoint, original: Path) -> None:
-        to = self._work / "restored.raw"
-        tree = read_point(repo.pool, list_points(repo.pool).find(point.id)).disks[0]
-        outcome, seconds = _timed(lambda: embedded.restore(repo, tree, to, self._progress, overwrite=False))
-        if outcome.lost:
-            raise DemoFailed(f"{what}: {outcome.lost[0].fault}")
-        self._steps.append(Step(f"{what}, byte for byte", seconds, bytes=outcome.bytes_written))
-        _compare(what, to, original)
+        def look() -> dict[str, Any] | None:
+            return next(iter(rest.get("/jobs", kind="backup", limit=1)["items"]), None)
 
-    def _verify(self, repo: Repo) -> None:
-        result, seconds = _timed(lambda: verify_everything(repo, list_points(repo.pool), self._index, self._progress))
-        if not result.good:
-            raise DemoFailed(f"verify: damage in {[point.id for point in result.points if not point.good]}")
-        stored = sum(file.stat().st_size for file in (self._repository / "c").rglob("*") if file.is_file())
-        self._steps.append(Step("verify, every byte stored", seconds, bytes=stored))
+        self._progress.begin("waiting for the next full minute", 0)
+        job = _until(look)
+        plan = next(iter(rest.all("/plans")))
+        kept = ("name", "pool_id", "retention", "limits", "level", "sla_minutes")
+        rest.put(f"/plans/{plan['id']}", {**{name: plan[name] for name in kept}, "schedule": {"cron": ""}})
+        return self._backup("scheduled backup", self._ended(rest, job))
 
-    def _recover(self, point: RecoveryPoint, original: Path) -> None:
-        """As after a disaster: one script out of the repository, no part of this program."""
-        program = self._repository / "RESTORE" / "recover.py"
-        expected = json.loads((self._repository / "ingot.json").read_bytes())["recovery_program_sha256"]
+    def _asked(self, rest: Rest) -> dict[str, Any]:
+        return self._backup("a day later, asked for", self._ended(rest, rest.post(f"/machines/{MACHINE}/backup")))
+
+    def _backup(self, what: str, job: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = job["result"]
+        self._steps.append(Step(what, result["seconds"], backup=result))
+        return result
+
+    def _restore(self, rest: Rest, what: str, backup: dict[str, Any], original: Path) -> None:
+        pool = next(iter(rest.all("/pools")))
+        to = self._state / "restored" / backup["recovery_point"]
+        body = {"pool_id": pool["id"], "point": backup["recovery_point"], "directory": str(to)}
+        job = self._ended(rest, rest.post("/restores", body))
+        result = job["result"]
+        self._steps.append(Step(f"{what}, byte for byte", result["seconds"], result["bytes_written"]))
+        _compare(what, to / "disk-0.raw", original)
+
+    def _verify(self, rest: Rest) -> None:
+        pool = next(iter(rest.all("/pools")))
+        _, seconds = _timed(lambda: self._ended(rest, rest.post(f"/pools/{pool['id']}/verify")))
+        self._steps.append(Step("verify, every byte stored", seconds, _stored_bytes(self._state / "repository")))
+
+    def _recover(self, backup: dict[str, Any]) -> None:
+        """As after a disaster: the services are down, and one script out of the repository is enough."""
+        repository = self._state / "repository"
+        program = repository / "RESTORE" / "recover.py"
+        expected = json.loads((repository / "ingot.json").read_bytes())["recovery_program_sha256"]
         if hashlib.sha256(program.read_bytes()).hexdigest() != expected:
             raise DemoFailed(f"{program}: not the program that ingot.json names")
-        to = self._work / "restored.raw"
-        command: list[str | Path] = [sys.executable, "-I", program, "--repository", self._repository]
+        to = self._work / "recovered.raw"
+        command: list[str | Path] = [sys.executable, "-I", program, "--repository", repository, "--key-file", self._key]
         done, seconds = _timed(
             lambda: subprocess.run(
-                [*command, "--key-file", self._key, point.id, "--to", to], check=False, capture_output=True, text=True
+                [*command, backup["recovery_point"], "--to", to], check=False, capture_output=True, text=True
             )
         )
         if done.returncode != 0:
             raise DemoFailed(f"RESTORE/recover.py: ended with {done.returncode}: {done.stderr.strip()}")
-        self._steps.append(Step("RESTORE/recover.py, byte for byte", seconds, bytes=_data_bytes(point)))
-        _compare("RESTORE/recover.py", to, original)
+        self._steps.append(Step("RESTORE/recover.py alone, byte for byte", seconds, _data_bytes(backup)))
+        _compare("RESTORE/recover.py", to, self._image)
 
-    def _told(self, made: str, size: int) -> Told:
+    @property
+    def _key(self) -> Path:
+        return next((self._state / "mediaagent").rglob("*.key"))
+
+    def _ended(self, rest: Rest, job: dict[str, Any]) -> dict[str, Any]:
+        """The job when it has ended well. Raises DemoFailed."""
+        begun: set[str] = set()
+        done = 0
+
+        def look() -> dict[str, Any] | None:
+            nonlocal done
+            found: dict[str, Any] = rest.get(f"/jobs/{job['id']}")
+            progress = found["progress"]
+            if progress["phase"] and progress["phase"] not in begun:
+                begun.add(progress["phase"])
+                self._progress.begin(progress["phase"], progress["total_bytes"])
+                done = 0
+            self._progress.advance(progress["done_bytes"] - done)
+            done = progress["done_bytes"]
+            return found if found["state"] in _ENDS else None
+
+        ended = _until(look)
+        if ended["state"] != "DONE":
+            why = ended["fault"]["message"] if ended["fault"] else "; ".join(ended["warnings"])
+            raise DemoFailed(f"{ended['kind']} ended as {ended['state']}: {why}")
+        return ended
+
+    def _told(self, made: str) -> Told:
+        size = self._image.stat().st_size
         document = {
             "directory": str(self._work),
-            "repository": str(self._repository),
+            "state": str(self._state),
+            "repository": str(self._state / "repository"),
             "key_file": str(self._key),
             "disk": made,
             "disk_bytes": size,
             "steps": [_step_document(step) for step in self._steps],
         }
+        found = [(step, step.backup) for step in self._steps if step.backup is not None]
         backups = [
             (
                 step.what,
-                size_text(step.point.statistics["read_bytes"]),
-                size_text(step.point.statistics["new_bytes"]),
-                size_text(step.point.statistics["stored_bytes"]),
-                ratio_text(_data_bytes(step.point), step.point.statistics["new_bytes"]),
-                ratio_text(step.point.statistics["new_bytes"], step.point.statistics["stored_bytes"]),
+                size_text(said["read_bytes"]),
+                size_text(said["new_bytes"]),
+                size_text(said["stored_bytes"]),
+                ratio_text(_data_bytes(said), said["new_bytes"]),
+                ratio_text(said["new_bytes"], said["stored_bytes"]),
                 seconds_text(step.seconds),
-                rate_text(step.point.statistics["read_bytes"], step.seconds),
+                rate_text(said["read_bytes"], step.seconds),
             )
-            for step in self._steps
-            if step.point is not None
+            for step, said in found
         ]
         others = [
-            (step.what, size_text(step.bytes), seconds_text(step.seconds), rate_text(step.bytes, step.seconds))
+            (
+                step.what,
+                size_text(step.bytes) if step.bytes else "",
+                seconds_text(step.seconds),
+                rate_text(step.bytes, step.seconds) if step.bytes else "",
+            )
             for step in self._steps
-            if step.point is None
+            if step.backup is None
         ]
-        first = next(step.point for step in self._steps if step.point is not None)
-        lies = sum(file.stat().st_size for file in self._repository.rglob("*") if file.is_file())
         header = ("BACKUP", "READ", "NEW", "STORED", "DEDUP", "COMPRESSION", "TIME", "SPEED")
-        common = f"--repository {self._repository} --key-file {self._key}"
+        lies = size_text(_stored_bytes(self._state / "repository"))
+        up = f"{_program()} up --state {self._state}"
         lines = [
             f"disk: {made}",
-            f"      {size_text(size)}, {size_text(_data_bytes(first))} of it data",
+            f"      {size_text(size)}, {size_text(_data_bytes(found[0][1]))} of it data",
             "",
             *table(header, backups, frozenset(range(1, 8))),
             "",
-            *table(("AND BACK", "BYTES", "TIME", "SPEED"), others, frozenset({1, 2, 3})),
+            *table(("BESIDES", "BYTES", "TIME", "SPEED"), others, frozenset({1, 2, 3})),
             "",
-            f"three recovery points of {size_text(size)} each lie encrypted in {size_text(lies)}:",
-            f"  repository  {self._repository}",
-            f"  key         {self._key}",
-            f"  first disk  {self._work / 'disk.raw'}",
+            f"two recovery points of {size_text(size)} each lie encrypted in {lies}; everything is in {self._work}",
             "",
             "try next:",
-            f"  {_program()} list {common}",
-            f"  {_program()} restore latest --to restored.raw {common}",
+            f"  {up}        the same services again; Ctrl-C ends them",
+            f"  INGOT_STATE={self._state} {_program()} machine points {MACHINE}        in another terminal",
             f"  rm -r {self._work}",
         ]
         return Told(document, lines)
+
+
+def _until(look: Callable[[], T | None]) -> T:
+    """What `look` finds, once it finds something."""
+    pause = threading.Event()
+    while (found := look()) is None:
+        pause.wait(_LOOK_SECONDS)
+    return found
 
 
 def _program() -> str:
@@ -224,14 +284,19 @@ def _program() -> str:
 
 
 def _step_document(step: Step) -> dict[str, Any]:
-    statistics = (
-        {"bytes": step.bytes} if step.point is None else {"recovery_point": step.point.id, **step.point.statistics}
-    )
-    return {"step": step.what, "seconds": step.seconds, **statistics}
+    return {
+        "step": step.what,
+        "seconds": step.seconds,
+        **({"bytes": step.bytes} if step.backup is None else step.backup),
+    }
 
 
-def _data_bytes(point: RecoveryPoint) -> int:
-    return int(point.statistics["disk_bytes"]) - int(point.statistics["hole_bytes"])
+def _stored_bytes(repository: Path) -> int:
+    return sum(file.stat().st_size for file in (repository / "c").rglob("*") if file.is_file())
+
+
+def _data_bytes(backup: dict[str, Any]) -> int:
+    return int(backup["disk_bytes"]) - int(backup["hole_bytes"])
 
 
 def _compare(what: str, to: Path, original: Path) -> None:

@@ -22,9 +22,10 @@ def demo(
     ] = None,
     json: options.Json = False,
 ) -> int:
-    """See all of it at work, in less than a minute.
+    """See all of it at work, in about two minutes.
 
-    Backs up a disk, changes it, backs it up again, restores, compares, verifies, and recovers without Ingot.
+    Starts the three services, protects a directory with a disk by a plan, waits for its scheduled backup, changes the
+    disk, backs it up again, restores, compares, verifies, and recovers without any service.
 
     Examples:
 
@@ -36,5 +37,5 @@ def demo(
 
     screen = screen_of(context, json)
     with screen.progress() as progress:
-        told = run(disk, directory, screen.notes, progress)
+        told = run(disk, directory, progress)
     return screen.result(told.document, told.lines)

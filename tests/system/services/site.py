@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -140,23 +139,10 @@ def site(directory: Path, *images: int) -> Iterator[Site]:
         (directory / "images" / f"web{number}" / "machine.json").write_text(f'{{"id": "web{number}"}}')
     with ExitStack() as stack:
         told: list[str] = []
-        services = AllInOne(directory / "state", Ports(_free_ports()), SystemClock(), told.append)
+        services = AllInOne(directory / "state", Ports.free(), SystemClock(), told.append)
         stack.callback(services.stop)
         services.start()
         rest = stack.enter_context(Rest(Connection(services.url, services.token_file)))
         found = Site(directory, services, rest)
         found.told = told
         yield found
-
-
-def _free_ports() -> int:
-    """The first of four ports in a row that nobody has now, nor their metrics'."""
-    while True:
-        first = random.SystemRandom().randrange(20_000, 30_000, 10)
-        with ExitStack() as stack:
-            try:
-                for port in (*range(first, first + 4), *range(first + 1000, first + 1003)):
-                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-            return first
