@@ -61,7 +61,7 @@ def serve(settings: MediaAgentSettings) -> None:
             return agents_pb2.RegisterRequest(host=os.uname().nodename, pools=kept.seen())
 
         work = Assignments(kept, agent.line.points_read, server.sessions.count_in, clock)
-        loop = agent.start(about_us, work.handlers(), settings.slots)
+        loop = agent.start(about_us, work.handlers(), settings.slots, registry)
         life.run(lambda: loop.healthy, ends_with_parent=settings.ends_with_parent)
         over = clock.monotonic_seconds() + settings.drain_seconds
         server.drain()
