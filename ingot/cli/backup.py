@@ -9,8 +9,8 @@ import typer
 
 from ingot.cli import options
 from ingot.cli.screen import screen_of
-from ingot.cli.traffic import traffic_document, traffic_lines
 from ingot.cli.service.asking import PANEL, Authority, CommServe, TokenFile, opened
+from ingot.cli.traffic import traffic_document, traffic_lines
 from ingot.quantities import count_text, rate_text, ratio_text, seconds_text, shown, size_text
 
 if TYPE_CHECKING:
