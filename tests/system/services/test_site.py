@@ -81,7 +81,7 @@ def test_every_metric_of_the_dashboard_exists(lab: Site) -> None:
     there: set[str] = set()
     for port in lab.metrics_ports:
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
-        there |= set(re.findall(r"^(ingot_[a-z_]+)", text, re.MULTILINE))
+        there |= set(re.findall(r"^(?:# TYPE )?(ingot_[a-z_]+)", text, re.MULTILINE))
     dashboard = json.loads((ROOT / "deploy/grafana/ingot.json").read_text())
     asked = {
         name
