@@ -56,6 +56,17 @@ class Ports:
     first: int = 8400
 
     @staticmethod
+    def of(state: Path, asked: int | None) -> Ports:
+        """Those that the settings in `state` were made with, or `asked`. Raises UpFailed when they disagree."""
+        try:
+            kept = int(json.loads((state / CLIENT_FILE).read_text())["first_port"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return Ports() if asked is None else Ports(asked)
+        if asked not in (None, kept):
+            raise UpFailed(f"--port {asked}: the settings in {state} were made for {kept}; change them there")
+        return Ports(kept)
+
+    @staticmethod
     def free() -> Ports:
         """Some that nobody has now."""
         while True:
@@ -113,7 +124,7 @@ class AllInOne:
             path = self.state / f"{service}.toml"
             if not path.exists():
                 write_private(path, self._settings(service).encode())
-        client = {"url": self.url, "token_file": str(self.token_file)}
+        client = {"url": self.url, "token_file": str(self.token_file), "first_port": self.ports.first}
         write_private(self.state / CLIENT_FILE, json.dumps(client, indent=1).encode())
         self._begin("commserve")
         self._await("the CommServe", self._answers)

@@ -22,8 +22,9 @@ def up(
         typer.Option(metavar="DIR", envvar="INGOT_STATE", help="Where everything is kept; ~/.local/state/ingot/up."),
     ] = None,
     port: Annotated[
-        int, typer.Option(metavar="N", min=1024, max=64000, help="The first of four ports on loopback.")
-    ] = 8400,
+        int | None,
+        typer.Option(metavar="N", min=1024, max=64000, help="The first of four ports on loopback; 8400 at first."),
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Run CommServe, MediaAgent and VSA on this machine until Ctrl-C.
@@ -44,8 +45,9 @@ def up(
     def end(_number: int, _frame: types.FrameType | None) -> None:
         ended.set()
 
+    place = state or default_state()
     services = AllInOne(
-        state or default_state(), Ports(port), SystemClock(), lambda line: print(f"ingot: {line}", file=sys.stderr)
+        place, Ports.of(place, port), SystemClock(), lambda line: print(f"ingot: {line}", file=sys.stderr)
     )
     try:
         services.start()
