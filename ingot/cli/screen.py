@@ -96,7 +96,9 @@ class Screen:
 
 def fault_document(fault: Fault) -> dict[str, str]:
     """A fault as JSON has it."""
-    return {"code": fault.code, "message": str(fault), "retry": fault.retry.value}
+    code = getattr(fault, "remote_code", fault.code)  # of a service whose faults this program does not know
+    retry = getattr(fault, "remote_retry", fault.retry)
+    return {"code": code, "message": str(fault), "retry": retry.value}
 
 
 def screen_of(context: typer.Context, as_json: bool) -> Screen:
