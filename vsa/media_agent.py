@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, TypeVar
 
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from proto import tickets
 from proto.backup_pb2_grpc import BackupsStub
@@ -85,13 +84,9 @@ class MediaAgentLine:
         self._control = open_channel(control, identity, agent.tls_name)
         self._data = [open_channel(data, identity, agent.tls_name, alone=True) for _ in range(DATA_CONNECTIONS)]
         for channel in self._data:  # connected while the first control call is: handshakes are three ways and back
-            check = channel.unary_unary(
-                "/grpc.health.v1.Health/Check", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
-            )
-            check.future(HealthCheckRequest(), timeout=CONTROL_SECONDS)
+            _health_check(channel).future(HealthCheckRequest(), timeout=CONTROL_SECONDS)
         self.backups = BackupsStub(self._control)
         self.restores = RestoresStub(self._control)
-        self._health: Any = health_pb2_grpc.HealthStub(self._control)  # its types know no calls
         self._stubs = cycle([DataStub(channel) for channel in self._data])
 
     @property
@@ -111,11 +106,18 @@ class MediaAgentLine:
     def answers(self, seconds: float) -> None:
         """Whether it serves, asked once. Raises what a call does."""
         with calling(self.peer):
-            reply = self._health.Check(health_pb2.HealthCheckRequest(), timeout=seconds)
-        if reply.status != health_pb2.HealthCheckResponse.SERVING:
+            reply = _health_check(self._control)(HealthCheckRequest(), timeout=seconds)
+        if reply.status != HealthCheckResponse.SERVING:
             raise PeerBusy(f"{self.peer}: it takes no new work")
 
     def close(self) -> None:
         """Running calls end with PeerUnreachable."""
         for channel in (self._control, *self._data):
             channel.close()
+
+
+def _health_check(channel: grpc.Channel) -> Any:
+    """The call that asks a server whether it serves; the generated stub says nothing of its types."""
+    return channel.unary_unary(
+        "/grpc.health.v1.Health/Check", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
+    )
