@@ -26,7 +26,7 @@ from ingot.demo_disk import change_disk, make_disk, same_bytes
 from ingot.embedded import Progress
 from ingot.faults import DemoFailed, UsageWrong
 from ingot.quantities import rate_text, ratio_text, seconds_text, size_text, table
-from ingot.rest import Connection, Rest
+from ingot.rest import Connection, Rest, discovery
 from runtime.clock import SystemClock
 
 T = TypeVar("T")
@@ -127,7 +127,7 @@ class _Demo:
             },
         )
         rest.post("/rules", {"name": "gold", "plan_id": plan["id"], "conditions": {"tags": ["gold"]}})
-        job, seconds = _timed(lambda: self._ended(rest, rest.post(f"/hypervisors/{hypervisor['id']}/discover")))
+        job, seconds = _timed(lambda: self._ended(rest, discovery(rest, hypervisor["id"])))
         self._steps.append(Step(f"discovery of {job['result']['machines']} machine, matched by a rule", seconds))
 
     def _scheduled(self, rest: Rest) -> dict[str, Any]:

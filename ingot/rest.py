@@ -117,6 +117,13 @@ class Rest:
         self._http.close()
 
 
+def discovery(rest: Rest, hypervisor: str) -> dict[str, Any]:
+    """The job that looks for machines of a hypervisor now: the one that does so already, or a new one."""
+    active = rest.get("/jobs", kind="discover", hypervisor_id=hypervisor, state="active", limit=1)["items"]
+    job: dict[str, Any] = active[0] if active else rest.post(f"/hypervisors/{hypervisor}/discover")
+    return job
+
+
 def _token(path: Path) -> str:
     try:
         mode = path.stat().st_mode

@@ -58,9 +58,9 @@ def discover(
 ) -> int:
     """Look for machines now, and wait until that is done."""
     from ingot.cli.service.job import followed
+    from ingot.rest import discovery
 
-    job = door.rest.post(f"/hypervisors/{id_of(door.rest, 'hypervisors', name)}/discover")
-    return followed(door, [job])
+    return followed(door, [discovery(door.rest, id_of(door.rest, "hypervisors", name))])
 
 
 @hypervisors.command("remove")

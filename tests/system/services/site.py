@@ -13,7 +13,7 @@ from typing import Any
 
 from ingot.allinone import AllInOne, Ports
 from ingot.faults import CommServeSilent
-from ingot.rest import Connection, Rest
+from ingot.rest import Connection, Rest, discovery
 from runtime.clock import SystemClock
 
 _LOOK_SECONDS = 0.1
@@ -85,7 +85,7 @@ class Site:
             },
         )
         rest.post("/rules", {"name": "all", "plan_id": plan["id"]})
-        discovered = self.ended(rest.post(f"/hypervisors/{hypervisor['id']}/discover"))
+        discovered = self.ended(discovery(rest, hypervisor["id"]))
         assert discovered["state"] == "DONE", discovered
         return plan
 
