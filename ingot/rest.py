@@ -21,6 +21,7 @@ from runtime.faults import Retry
 
 _SECONDS = 30.0
 _PAGE = 1000
+_JOB_ACTIVE = "commserve.job_active"
 CLIENT_FILE = "client.json"
 
 
@@ -119,9 +120,17 @@ class Rest:
 
 def discovery(rest: Rest, hypervisor: str) -> dict[str, Any]:
     """The job that looks for machines of a hypervisor now: the one that does so already, or a new one."""
-    active = rest.get("/jobs", kind="discover", hypervisor_id=hypervisor, state="active", limit=1)["items"]
-    job: dict[str, Any] = active[0] if active else rest.post(f"/hypervisors/{hypervisor}/discover")
-    return job
+    while True:
+        try:
+            job: dict[str, Any] = rest.post(f"/hypervisors/{hypervisor}/discover")
+        except RemoteFault as fault:
+            if fault.remote_code != _JOB_ACTIVE:
+                raise
+            active = rest.get("/jobs", kind="discover", hypervisor_id=hypervisor, state="active", limit=1)["items"]
+            if not active:
+                continue  # it ended in between
+            job = active[0]
+        return job
 
 
 def _token(path: Path) -> str:
