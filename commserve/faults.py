@@ -13,6 +13,14 @@ class CommServeFault(Fault):
     status: ClassVar[int] = 400
 
 
+class Unexpected(CommServeFault):
+    """A fault of the program itself, or an agent that failed and gave no reason."""
+
+    code = "commserve.unexpected"
+    retry = Retry.LATER
+    status = 500
+
+
 class NotFound(CommServeFault):
     """No such thing, or nothing that this person may know of."""
 

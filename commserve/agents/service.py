@@ -125,7 +125,8 @@ class AgentsService(AgentsServicer):
             )
             share = rates(connection, now).get(job.id, 0) if job is not None else 0
         if job is not None and job.assignment_id is None:
-            self._services.bell.ring()
+            if job.ended_at is None:
+                self._services.bell.ring()  # somebody else may have it now
             log().info("reported", job=job.id, kind=job.kind, state=job.state, fault=job.fault_code)
         return agents_pb2.ReportReply(answer=_ANSWERS[answer], bytes_per_second=share)
 

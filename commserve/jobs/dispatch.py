@@ -1,8 +1,8 @@
 """Giving queued jobs to agents that ask.
 
-What is queued is read into memory every second, or when the bell rang: an order over twenty thousand rows costs more
-than a claim. The memory is a hint. What runs is counted, and a job is claimed, in one writing transaction, under the
-condition that it is still queued: two agents never get one job.
+What is queued is read into memory every second, sooner when the bell rang: an order over twenty thousand rows costs
+more than a claim. The memory is a hint. What runs is counted, and a job is claimed, in one writing transaction, under
+the condition that it is still queued: two agents never get one job.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from commserve.store.tables import agents, hypervisor_agents, hypervisors, jobs,
 from runtime.clock import Clock
 
 _LOOK_SECONDS = 1.0
+_RUNG_SECONDS = 0.2  # the least between two looks, however often it rings
 _PER_GROUP = 64  # of each plan on each hypervisor, so many are in memory; first backups apart, and pinned ones
 _SETTLE = "settle"
 
@@ -40,7 +41,7 @@ class Backlog:
     read_at: float
     rings: int
     queued: dict[str, Candidate]
-    plans: dict[str, Promise]
+    plans: dict[str, Limit]
     hypervisors: dict[str, Limit]
     bound: dict[str, frozenset[str]] = field(default_factory=dict)  # hypervisor -> its agents; none: any
     served: dict[str, frozenset[str]] = field(default_factory=dict)  # agent -> its pools
@@ -95,16 +96,7 @@ class Dispatch:
         pools = backlog.served.get(agent.id, frozenset()) if agent.role == SETTLING else None
         others = backlog.active - {agent.id}
         asking = Asking(agent.id, free_slots, held, frozenset(reached), pools, others)
-        limits = {
-            key: Limit(
-                promise.limits.jobs,
-                promise.limits.jobs_per_hypervisor,
-                promise.limits.first_backups,
-                is_open(promise.schedule, now),
-            )
-            for key, promise in backlog.plans.items()
-        }
-        return choose(backlog.queued.values(), asking, running, limits, backlog.hypervisors, now)
+        return choose(backlog.queued.values(), asking, running, backlog.plans, backlog.hypervisors, now)
 
     def _claim(self, connection: sa.Connection, job: Candidate, agent: Any, boot_id: str, now: datetime) -> Any | None:
         """The row as claimed; None when it is not queued any more."""
@@ -124,7 +116,8 @@ class Dispatch:
         known = self._backlogs.get(role)
         monotonic = self._clock.monotonic_seconds()
         rings = self._bell.rings
-        if known is not None and known.rings == rings and 0 <= monotonic - known.read_at < _LOOK_SECONDS:
+        lasts = _LOOK_SECONDS if known is not None and known.rings == rings else _RUNG_SECONDS
+        if known is not None and 0 <= monotonic - known.read_at < lasts:
             return known
         with self._store.reading() as connection:
             read = _read(connection, role, monotonic, rings, present(self._clock))
@@ -153,7 +146,10 @@ def _read(connection: sa.Connection, role: str, monotonic: float, rings: int, no
         if row.state == State.COMMITTING:
             values |= {"kind": _SETTLE, "urgency": URGENT, "hypervisor_id": None}  # a MediaAgent reaches none
         queued[row.id] = Candidate(**values, avoided=frozenset(row.avoided))
-    promises = {row.id: Promise.model_validate(row.promise) for row in connection.execute(sa.select(plans))}
+    plan_limits = {
+        row.id: _limit(Promise.model_validate(row.promise), now)
+        for row in connection.execute(sa.select(plans.c.id, plans.c.promise))
+    }
     bound: dict[str, set[str]] = {}
     hypervisor_limits = {}
     for row in connection.execute(sa.select(hypervisors.c.id, hypervisors.c.concurrency)):
@@ -169,12 +165,17 @@ def _read(connection: sa.Connection, role: str, monotonic: float, rings: int, no
         monotonic,
         rings,
         queued,
-        promises,
+        plan_limits,
         hypervisor_limits,
         {key: frozenset(found) for key, found in bound.items()},
         {key: frozenset(found) for key, found in served.items()},
         frozenset(connection.execute(active).scalars()),
     )
+
+
+def _limit(promise: Promise, now: datetime) -> Limit:
+    limits = promise.limits
+    return Limit(limits.jobs, limits.jobs_per_hypervisor, limits.first_backups, is_open(promise.schedule, now))
 
 
 def _running(connection: sa.Connection, agent_id: str) -> tuple[Running, int]:

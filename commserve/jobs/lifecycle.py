@@ -17,6 +17,7 @@ from commserve.faults import (
     JobStalled,
     LeaseLost,
     OutcomeUnknown,
+    Unexpected,
 )
 from commserve.jobs.kinds import ROLE, SETTLING
 from commserve.jobs.states import State, step
@@ -138,7 +139,7 @@ def settled(job: Any, report: Report, now: datetime, policy: Policy) -> Changes:
 
 def failed(job: Any, report: Report, now: datetime, policy: Policy) -> Changes:
     """Its agent failed. Who fails while committing may have committed."""
-    failure = report.failure or Failure("commserve.unexpected", "the agent gave no fault", Retry.LATER)
+    failure = report.failure or Failure.of(Unexpected("the agent failed and gave no reason"))
     if is_settling(job):
         return _FREE | {"not_before_at": now + policy.first_wait}
     if job.state == State.COMMITTING:

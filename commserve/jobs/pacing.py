@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -25,15 +26,16 @@ def rates(connection: sa.Connection, now: datetime) -> dict[str, int]:
         if row.kind == "backup":
             under.append(f"plan:{row.plan_id}")
         streams.append(Stream(row.id, row.streams, tuple(under)))
-    return divide(streams, _limits(connection, now))
+    plan_ids = {name.removeprefix("plan:") for stream in streams for name in stream.under if name.startswith("plan:")}
+    return divide(streams, _limits(connection, plan_ids, now)) if streams else {}
 
 
-def _limits(connection: sa.Connection, now: datetime) -> dict[str, int]:
+def _limits(connection: sa.Connection, plan_ids: Iterable[str], now: datetime) -> dict[str, int]:
     limits: dict[str, int] = {}
     for table, name in ((agents, "agent"), (pools, "pool")):
         found = sa.select(table.c.id, table.c.bytes_per_second).where(table.c.bytes_per_second > 0)
         limits |= {f"{name}:{row.id}": row.bytes_per_second for row in connection.execute(found)}
-    for row in connection.execute(sa.select(plans.c.id, plans.c.promise)):
+    for row in connection.execute(sa.select(plans.c.id, plans.c.promise).where(plans.c.id.in_(plan_ids))):
         promise = Promise.model_validate(row.promise)
         limits[f"plan:{row.id}"] = bandwidth_at(promise.limits.bandwidth, promise.schedule.time_zone, now)
     return limits

@@ -77,6 +77,7 @@ def test_from_an_empty_commserve_to_a_recovery_point(wire: Wire) -> None:
     plan = office.plan(pool_id=pool["id"], schedule={"cron": ""}, level=3)
     office.rule("webs", plan, names=["web"])
     office.post(f"/plans/{plan}/run")
+    office.clock.pass_(seconds=1)
     (backup,) = lease(vsa)
     wanted = backup.backup
     assert (wanted.machine.id, wanted.pool.id, wanted.level, wanted.parent) == ("id-web", "0b3f", 3, "auto")
@@ -102,6 +103,7 @@ def test_from_an_empty_commserve_to_a_recovery_point(wire: Wire) -> None:
     (point,) = office.get("/points?machine_id=id-web")["items"]
 
     office.post("/restores", {"pool_id": pool["id"], "point": point["id"], "directory": "/restored/web"})
+    office.clock.pass_(seconds=1)
     (restore,) = lease(vsa)
     assert (restore.restore.point, restore.restore.directory) == ("000000001a", "/restored/web")
     assert verify(restore.ticket, registered.ticket_key).points == ("000000001a",)
