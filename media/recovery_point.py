@@ -23,8 +23,10 @@ from media.page import PageRef
 from media.pool import Pool
 from media.record import Codec, Type, read_record, stored_size, write_record
 from media.tree import Root
+from runtime.tasks import ahead
 
 JSON = dict[str, Any]
+_REGISTERS_AHEAD = 32
 
 
 @dataclass(frozen=True)
@@ -256,14 +258,16 @@ def list_points(pool: Pool) -> Points:
     expired = expired_sids(pool)
     commits: list[Commit] = []
     damaged: dict[int, DamageFault] = {}
-    for sid in _sids(pool, REGISTERS):
-        if sid in expired:
-            continue
+
+    def read(sid: int) -> Commit | DamageFault | None:
         try:
-            commit = read_commit(pool, sid)
+            return read_commit(pool, sid)
         except DamageFault as fault:
-            damaged[sid] = fault
-            continue
-        if commit is not None:
-            commits.append(commit)
+            return fault
+
+    for sid, found in ahead(_REGISTERS_AHEAD, (sid for sid in _sids(pool, REGISTERS) if sid not in expired), read):
+        if isinstance(found, DamageFault):
+            damaged[sid] = found
+        elif found is not None:
+            commits.append(found)
     return Points(commits, damaged)

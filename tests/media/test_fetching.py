@@ -17,6 +17,7 @@ from media.faults import ContainerMissing, ObjectMissing, ObjectUnreadable, Repo
 from media.fetching import Fetched, Fetching
 from media.reader import DiskRestore
 from media.rebuild import catch_up
+from media.recovery_point import list_points
 from media.repository import Repository
 from media.restore_plan import Chunks, Run, Wanted, runs
 from runtime.tasks import in_parallel
@@ -236,6 +237,21 @@ def test_leaves_of_the_parent_are_asked_for_together_in_a_backup() -> None:
     bench.behind(leaves)
     bench.backup(SparseDisk.of(image), parent=parent)
     assert leaves.deepest == 32
+
+
+def test_registers_are_asked_for_together() -> None:
+    bench = Workbench(OPEN)
+    for seed in range(10):
+        bench.backup(SparseDisk.of(noise(seed, 4096)))
+    registers = Registers(bench.memory, first=8, most=8)
+    bench.behind(registers)
+    assert [commit.sid for commit in list_points(bench.pool).commits] == list(range(1, 11))
+    assert registers.deepest == 8
+
+
+class Registers(Together):
+    def get(self, name: str) -> bytes:
+        return self.get_extent(name, 0, 1 << 20)
 
 
 def test_footers_for_an_index_are_asked_for_together() -> None:
