@@ -6,8 +6,7 @@ Nothing is printed here: what a person should know besides the result is collect
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -18,17 +17,22 @@ from media.container_reader import ContainerReader
 from media.extents import Extent
 from media.faults import ParentDamaged
 from media.key_slots import Secret
-from media.known_chunks import KnownChunks
 from media.local_log import LocalLog
 from media.parents import choose_parent
 from media.pool import Pool, open_pool
 from media.reader import DiskRestore, Outcome
-from media.recovery_point import Commit, DiskTree, Machine
+from media.recovery_point import Commit, DiskTree, Machine, RecoveryPoint
 from media.repository.counted import Counts
 from media.repository.locate import open_place
 from media.session import Process
 from media.session_log import DiskName
-from mediaagent.ddb.pool_index import Rebuilt, Told, pool_index, rebuild_pool_index
+from mediaagent.ddb.pool_index import (
+    Rebuilt,
+    Told,
+    pool_index,
+    reader_beside_index,
+    rebuild_pool_index,
+)
 from runtime.clock import Clock, SystemClock
 from runtime.tasks import worker_count
 from vsa.disks.continued import ContinuedFile
@@ -65,12 +69,9 @@ def open_repo(url: str, secret: Secret) -> Repo:
     return Repo(pool, ContainerReader(pool), counts=counts)
 
 
-@contextmanager
-def index_of(repo: Repo, directory: Path | None, progress: Progress) -> Iterator[KnownChunks]:
-    """The index of a repository, brought up to date; what is recorded in it is durable when the context ends."""
-    with pool_index(repo.pool, directory, _told(progress), repo.notes) as index:
-        repo.containers = index.containers
-        yield index.known
+def read_beside_index(repo: Repo, point: RecoveryPoint) -> None:
+    """Read this point with what is kept beside the index on this machine, if there is one."""
+    repo.containers = reader_beside_index(repo.pool, point.sid)
 
 
 def _told(progress: Progress) -> Told:
@@ -93,14 +94,23 @@ def back_up(
         chosen, notes = choose_parent(repo.pool, images.machine, parent)
         repo.notes += notes
         sources = open_sources(stack, images, repo.pool, chosen, repo.clock, repo.notes)
-        known = stack.enter_context(index_of(repo, index, progress))
+        beside = stack.enter_context(pool_index(repo.pool, index, _told(progress), repo.notes))
+        repo.containers = beside.containers
         machine = Machine(images.machine, images.machine)
         names = [DiskName(source.key, source.disk.size) for source in sources]
 
         def run(parent_point: Commit | None) -> Report:
             progress.begin("backup", sum(source.disk.size for source in sources))
             log = LocalLog.begin(
-                repo.pool, known, repo.containers, repo.clock, Process.this(), machine, names, parent_point
+                repo.pool,
+                beside.known,
+                beside.containers,
+                repo.clock,
+                Process.this(),
+                machine,
+                names,
+                parent_point,
+                there=beside.there,
             )
             backup = Backup(log, sources, repo.clock, level, workers or worker_count(), progress.advance)
             return backup.run(description(images))

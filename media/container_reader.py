@@ -1,7 +1,7 @@
 """Reading containers of a repository: footers, single records, whole containers; and W9, the confirmation of places.
 
-Footers are remembered in memory up to a bound, and in a local cache when one is given. Safe to use from several
-threads.
+Footers are remembered in memory up to a bound, footers and pages in local caches when those are given. Safe to use from
+several threads.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -39,7 +40,7 @@ from media.faults import (
     RecordMissing,
 )
 from media.ids import CONTAINERS, RELOCATIONS, Where, cid_of_name, cid_text, container_name
-from media.keys import SealingKey
+from media.keys import SealingKey, decode_key_table, encode_key_table
 from media.known_chunks import Fingerprints, Places
 from media.pool import Pool
 from media.record import HEADER_BYTES, Header, KeyFinder, read_header, read_record
@@ -64,14 +65,29 @@ class FooterCache(Protocol):
         """Keep it."""
 
 
+class PageCache(Protocol):
+    """Pages kept on the local disk, sealed as in the repository. A cache: never raises, may forget."""
+
+    def get(self, cid: int, slot: int) -> bytes | None:
+        """What was put."""
+
+    def put(self, cid: int, pages: Iterable[tuple[int, bytes]]) -> None:
+        """Keep these, each with the slot that it is asked for by."""
+
+
 class ContainerReader:
     """One for each open pool."""
 
     def __init__(
-        self, pool: Pool, cache: FooterCache | None = None, memory_bytes: int = FOOTERS_IN_MEMORY_BYTES
+        self,
+        pool: Pool,
+        cache: FooterCache | None = None,
+        memory_bytes: int = FOOTERS_IN_MEMORY_BYTES,
+        pages: PageCache | None = None,
     ) -> None:
         self._pool = pool
         self._cache = cache
+        self._pages = pages
         self._memory_bytes = memory_bytes
         self._footers: OrderedDict[int, Footer] = OrderedDict()
         self._held_bytes = 0
@@ -272,6 +288,45 @@ class ContainerReader:
 
         Raises any DamageFault, named with cid and offset.
         """
+        return self._record(cid, slot, fingerprint)[1]
+
+    def page(self, cid: int, slot: int, fingerprint: bytes) -> bytes:
+        """As `record`, and kept in the cache of pages."""
+        raw, plain = self._record(cid, slot, fingerprint)
+        if self._pages is not None:
+            self._pages.put(cid, [(slot, self._with_key(raw, {}))])
+        return plain
+
+    def kept_page(self, cid: int, slot: int, fingerprint: bytes) -> bytes | None:
+        """The plain bytes of a page that the cache has, opened and checked as if they came from the repository."""
+        kept = None if self._pages is None else self._pages.get(cid, slot)
+        if kept is None:
+            return None
+        view = memoryview(kept)
+        try:
+            wrapped, at = decode_key_table(view)
+            header, plain = self.decode(view[at:], cid, 0, lambda key_id: self._pool.keys.data_key(key_id, wrapped))
+        except (DamageFault, ValueError):
+            return None
+        return plain if header.fingerprint == fingerprint else None
+
+    def remember_pages(self, cid: int, container: memoryview, footer: Footer) -> None:
+        """Keep the pages of a container that was just written."""
+        if self._pages is None:
+            return
+        wrapped = decode_header(container, cid, self._pool.id).wrapped_keys
+        starts = footer["offset"].tolist()
+        ends = (footer["offset"] + HEADER_BYTES + footer["stored_len"]).tolist()
+        records = [container[start:end] for start, end in zip(starts, ends, strict=True)]
+        self._pages.put(cid, ((slot, self._with_key(record, wrapped)) for slot, record in enumerate(records)))
+
+    def _with_key(self, record: memoryview, wrapped: dict[int, bytes]) -> bytes:
+        """A record as it lies in the repository, behind the table of its key."""
+        key = self._pool.keys.data_key(read_header(record, "a record that was opened").key_id, wrapped)
+        assert key is not None, "it was met, or is in the table of the container that it lies in"
+        return b"".join((encode_key_table(key), record))
+
+    def _record(self, cid: int, slot: int, fingerprint: bytes) -> tuple[memoryview, bytes]:
         entry = self.footer(cid)[self.slot_of(cid, slot, fingerprint)]
         offset = int(entry["offset"])
         raw = memoryview(self.extent(cid, offset, HEADER_BYTES + int(entry["stored_len"])))
@@ -279,7 +334,7 @@ class ContainerReader:
         if header.fingerprint != fingerprint:
             found, wanted = header.fingerprint.hex()[:16], fingerprint.hex()[:16]
             raise RecordCorrupt(f"{Where(cid, offset)}: record of {found}, footer says {wanted}")
-        return plain
+        return raw, plain
 
     def decode(self, raw: memoryview, cid: int, offset: int, find_key: KeyFinder) -> tuple[Header, bytes]:
         """The record at the start of `raw`, which lies at `offset` of container `cid`."""

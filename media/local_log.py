@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 
 import numpy as np
@@ -38,6 +38,7 @@ class LocalLog:
         disks: list[DiskName],
         before: RecoveryPoint | None,
         page_container_bytes: int,
+        there: Set[int] | None,
     ) -> None:
         pool = session.pool
         self.terms = Terms.of(pool)
@@ -53,9 +54,12 @@ class LocalLog:
         self._old = [old.get(disk.key) for disk in disks]
         self._tree = TreeReader(containers, pool.keys.page)
         # What may be inherited from: the containers that lie in the repository.
-        there = containers_of(pool.repository) if before is not None else set()
+        if before is None:
+            there = set()
+        elif there is None:
+            there = containers_of(pool.repository)
         self._there = np.array(sorted(there), np.uint64)
-        self._pages = PagePacker(session, self._keep, page_container_bytes)
+        self._pages = PagePacker(session, self._keep_pages, page_container_bytes)
         self._leaves: list[dict[int, PageRef | None]] = [{} for _ in disks]  # only those that are not the parent's
         self._lock = threading.Lock()
         self._stored_bytes = 0
@@ -71,8 +75,12 @@ class LocalLog:
         disks: list[DiskName],
         parent: Commit | None,
         page_container_bytes: int = 0,
+        there: Set[int] | None = None,
     ) -> LocalLog:
         """Claim a session (W1), look at what may be inherited (W4). 0: page containers as large as the pool's.
+
+        `there`: the containers in the repository, where they were listed since the parent was found; else they are
+        listed now.
 
         Raises RepositoryFault, FormatTooNew, ParentUnfit, ParentDamaged (try without a parent).
         """
@@ -84,7 +92,7 @@ class LocalLog:
                 )
             before = None if parent is None else _inherited(session, parent)
             size = page_container_bytes or pool.parameters.container_bytes
-            return LocalLog(session, known, containers, clock, machine, disks, before, size)
+            return LocalLog(session, known, containers, clock, machine, disks, before, size, there)
         except BaseException as failure:
             session.abort(type(failure).__name__)
             raise
@@ -108,6 +116,10 @@ class LocalLog:
         with self._lock:
             self._stored_bytes += len(container)
         self._containers.remember(cid, footer)
+
+    def _keep_pages(self, cid: int, container: memoryview, footer: Footer) -> None:
+        self._keep(cid, container, footer)
+        self._containers.remember_pages(cid, container, footer)
 
     def locate(self, fingerprints: Fingerprints) -> Places:
         return self._containers.confirm(self._known.locate(fingerprints), fingerprints)

@@ -27,6 +27,7 @@ _IN_FLIGHT = 64  # reads of footers wait for the repository, not for a core
 class CaughtUp:
     """What was learned; `damaged` containers are left out, so nothing new refers to them; `gone` ones are forgotten."""
 
+    there: frozenset[int]  # the containers that lie in the repository
     containers: int = 0
     chunks: int = 0
     gone: set[int] = field(default_factory=set)
@@ -51,7 +52,7 @@ def catch_up(
         known.forget(gone)
     missing = sorted(there - before, reverse=True)
     begin(len(missing))
-    done = CaughtUp(gone=gone)
+    done = CaughtUp(frozenset(there), gone=gone)
     lock = threading.Lock()
 
     def learn(_: int, cid: int) -> None:

@@ -48,14 +48,26 @@ class TreeReader:
             if known is not None and (known.level, known.index) == (level, index):
                 self._interiors.move_to_end(ref)
                 return known
-        plain = self._containers.record(ref.cid, ref.slot, ref.fingerprint)
-        page = decode(plain, ref, self._page_key, level, index, f"{cid_text(ref.cid)} slot {ref.slot}")
+        page = self._kept(ref, level, index)
+        if page is None:
+            page = self._decoded(self._containers.page(ref.cid, ref.slot, ref.fingerprint), ref, level, index)
         if isinstance(page, Interior):
             with self._lock:
                 self._interiors[ref] = page
                 if len(self._interiors) > _PAGES_IN_MEMORY:
                     self._interiors.popitem(last=False)
         return page
+
+    def _kept(self, ref: PageRef, level: int, index: int) -> Page | None:
+        """The page from the local cache; whatever is wrong with it, it is as if it were not there."""
+        plain = self._containers.kept_page(ref.cid, ref.slot, ref.fingerprint)
+        try:
+            return None if plain is None else self._decoded(plain, ref, level, index)
+        except DamageFault:
+            return None
+
+    def _decoded(self, plain: bytes, ref: PageRef, level: int, index: int) -> Page:
+        return decode(plain, ref, self._page_key, level, index, f"{cid_text(ref.cid)} slot {ref.slot}")
 
     def leaf(self, ref: PageRef, segment: int) -> Leaf:
         """The leaf page of a segment. Raises any DamageFault."""

@@ -54,6 +54,7 @@ def mount(
         ingot mount 2a --disk 1 --listen 10809 --repository /backup/vms
     """
     from ingot.cli.secret import open_named
+    from ingot.embedded import read_beside_index
     from ingot.faults import UsageWrong
     from ingot.mounting import mounted, private_socket
     from media.recovery_point import list_points, read_point
@@ -65,6 +66,7 @@ def mount(
     wanted = UnixAddress(socket.absolute()) if socket is not None else parse_address(listen) if listen else None
     repo = open_named(repository, passphrase_file, key_file, screen)
     found = read_point(repo.pool, list_points(repo.pool).find(point))
+    read_beside_index(repo, found)
     faults: list[Exception] = []
 
     def tell(fault: Exception) -> None:

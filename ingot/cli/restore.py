@@ -69,6 +69,7 @@ def restore(
         ingot restore latest:web1 --to - --repository /backup/vms | zstd > web1.raw.zst
     """
     from ingot.cli.secret import open_named
+    from ingot.embedded import read_beside_index
     from ingot.faults import UsageWrong
     from media.recovery_point import list_points, read_point
 
@@ -76,6 +77,7 @@ def restore(
     place = _place(to, format, as_json=json)
     repo = open_named(repository, passphrase_file, key_file, screen, limit_rate)
     found = read_point(repo.pool, list_points(repo.pool).find(point))
+    read_beside_index(repo, found)
     if place.one and disk is None and len(found.disks) > 1:
         raise UsageWrong(f"--to {to}: expected --disk, as {found.id} has {len(found.disks)} disks")
     targets = _targets(found, disk, place, overwrite=overwrite)

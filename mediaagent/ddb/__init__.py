@@ -12,5 +12,7 @@ Not in here: the port it implements (`media.known_chunks`), and whether a place 
     writer        what is recorded and not yet committed, and the one thread that commits it
     chunk_index   `KnownChunks` over all of these
     footer_cache  footers on the local disk
-    history       is the repository still the one that the index is of
+    page_cache    pages on the local disk
+    caches        both of them, beside an index
+    history       is the repository still the one that the index and the caches are of
 """

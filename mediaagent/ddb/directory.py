@@ -9,6 +9,7 @@ from uuid import UUID
 
 from mediaagent.ddb.faults import DdbUnavailable
 
+CACHES = ("footers", "pages")  # directories beside an index, of what lies in the repository and never changes
 _MOUNTS = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _NETWORK = frozenset(

@@ -9,7 +9,7 @@ changes, so two processes that write one file write the same bytes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import xxhash
@@ -20,10 +20,14 @@ _CHECK_BYTES = 16
 
 
 class FooterCache:
-    """Footers of one repository under one directory. Safe to use from several threads and processes."""
+    """Footers of one repository under one directory. Safe to use from several threads and processes.
 
-    def __init__(self, directory: Path, repository_uuid: bytes) -> None:
+    `note(sid)` is asked before anything of a session is kept: False keeps nothing.
+    """
+
+    def __init__(self, directory: Path, repository_uuid: bytes, note: Callable[[int], bool]) -> None:
         self._directory = directory / "footers"
+        self._note = note
         self._repository_uuid = repository_uuid
 
     def get(self, cid: int) -> bytes | None:
@@ -37,6 +41,8 @@ class FooterCache:
 
     def put(self, cid: int, footer: bytes) -> None:
         """Keep the footer of a container that is durable."""
+        if not self._note(sid_of(cid)):
+            return
         path = self._path(cid)
         temporary = path.with_suffix(".tmp")
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from mediaagent.ddb import history
-from mediaagent.ddb.directory import prepare
+from mediaagent.ddb.directory import CACHES, prepare
 from mediaagent.ddb.environment import ENGINE, Environment
 from mediaagent.ddb.faults import DdbCorrupt, DdbForeign, DdbFull, DdbUnavailable
 from mediaagent.ddb.occupancy import NO_SPACE, Occupancy, write_durably
@@ -49,14 +49,16 @@ def open_environment(directory: Path, repository_uuid: bytes, limits: Limits) ->
 
 
 def discard(directory: Path, limits: Limits) -> None:
-    """Remove an index that is ours, with the footers beside it; the next opening begins empty.
+    """Remove an index that is ours, with the caches beside it; the next opening begins empty.
 
     Others that have it open go on with the removed files to their end. Raises DdbUnavailable.
     """
     try:
         with Occupancy(directory).guarded(limits.patience_seconds):
             _remove(directory, "")
-            shutil.rmtree(directory / "footers", ignore_errors=True)
+            for cache in CACHES:
+                shutil.rmtree(directory / cache, ignore_errors=True)
+            (directory / history.FILE).unlink(missing_ok=True)  # after what it answers for
     except OSError as error:
         raise DdbUnavailable(f"{directory}: cannot be removed: {error.strerror}") from error
 
@@ -123,7 +125,6 @@ def _remove(directory: Path, reason: str) -> str:
     for name in (
         "data.mdb",
         "lock.mdb",
-        history.FILE,
         "ddb.json",
     ):  # ddb.json last: what it does not name is not ours to remove
         (directory / name).unlink(missing_ok=True)

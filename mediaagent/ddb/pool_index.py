@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from media.container_reader import ContainerReader
+from media.faults import RepositoryFault
 from media.known_chunks import KnownChunks, MemoryKnownChunks
 from media.pool import Pool
 from media.rebuild import CaughtUp, catch_up
+from mediaagent.ddb.caches import Caches
 from mediaagent.ddb.chunk_index import ChunkIndex, open_index
 from mediaagent.ddb.directory import default_directory
 from mediaagent.ddb.faults import DdbFault
-from mediaagent.ddb.footer_cache import FooterCache
-from mediaagent.ddb.history import Remembering, is_same
+from mediaagent.ddb.history import History, Remembering, is_same
 from mediaagent.ddb.opening import Limits, discard
 
 MISSES_MAX_CHUNKS = 200_000  # 60 MB: what a backup without an index remembers of what it stored itself
@@ -32,10 +33,11 @@ class Told(NamedTuple):
 
 
 class PoolIndex(NamedTuple):
-    """What is kept beside an open pool."""
+    """What is kept beside an open pool. `there`: the containers that were in it then, if somebody looked."""
 
     known: KnownChunks
     containers: ContainerReader
+    there: frozenset[int] | None
 
 
 @contextmanager
@@ -49,15 +51,16 @@ def pool_index(pool: Pool, directory: Path | None, told: Told, notes: list[str])
         index = _open_same(pool, place, notes)
     except DdbFault as fault:
         notes.append(f"the index cannot be used, so data that other machines stored is stored again: {fault}")
-        yield PoolIndex(MemoryKnownChunks(MISSES_MAX_CHUNKS), ContainerReader(pool))
+        yield PoolIndex(MemoryKnownChunks(MISSES_MAX_CHUNKS), ContainerReader(pool), None)
         return
     notes += index.notes
     with index:
-        known = Remembering(index, place, pool.repository)
-        containers, _ = _caught_up(pool, known, place, told, notes)
-        yield PoolIndex(known, containers)
-    if known.failure is not None:
-        notes.append(f"the index did not learn everything, so some data may be stored twice: {known.failure}")
+        history = History(place, pool.repository)
+        known = Remembering(index, history)
+        containers, learned = _caught_up(pool, known, Caches(place, pool.id.bytes, history), told, notes)
+        yield PoolIndex(known, containers, learned.there)
+    if history.failure is not None:
+        notes.append(f"the index did not learn everything, so some data may be stored twice: {history.failure}")
     if index.fault is not None:
         notes.append(f"the index failed on the way, so some data may be stored twice: {index.fault}")
 
@@ -78,16 +81,33 @@ def _open_same(pool: Pool, place: Path, notes: list[str]) -> ChunkIndex:
 
 
 def _caught_up(
-    pool: Pool, known: KnownChunks, place: Path, told: Told, notes: list[str]
+    pool: Pool, known: KnownChunks, caches: Caches, told: Told, notes: list[str]
 ) -> tuple[ContainerReader, CaughtUp]:
-    footers = FooterCache(place, pool.id.bytes)
-    containers = ContainerReader(pool, footers)
+    containers = ContainerReader(pool, caches.footers, pages=caches.pages)
     learned = catch_up(pool, containers, known, told.begin, told.advance)
     if learned.gone:
         notes.append(f"{len(learned.gone)} containers that the index knows are gone; their chunks are stored again")
-        footers.forget(learned.gone)  # or they would confirm what is there no more
+        caches.forget(learned.gone)  # or they would confirm what is there no more
     notes += [f"left out of the index: {fault}" for fault in learned.damaged.values()]
     return containers, learned
+
+
+def reader_beside_index(pool: Pool, newest_sid: int) -> ContainerReader:
+    """A reader of containers of sessions up to `newest_sid`, with what is kept beside the index on this machine.
+
+    Where there is no index in the user's state directory, or one of another history, nothing is kept. The index itself
+    is not opened.
+    """
+    try:
+        place = default_directory(pool.id.bytes)
+        if not (place / "ddb.json").exists() or not is_same(place, pool.repository, set()):
+            return ContainerReader(pool)
+    except (DdbFault, RepositoryFault, OSError):  # reading does without
+        return ContainerReader(pool)
+    history = History(place, pool.repository)
+    history.note(newest_sid)
+    caches = Caches(place, pool.id.bytes, history)
+    return ContainerReader(pool, caches.footers, pages=caches.pages)
 
 
 class Rebuilt(NamedTuple):
@@ -106,7 +126,9 @@ def rebuild_pool_index(pool: Pool, directory: Path | None, told: Told, notes: li
     open_index(place, pool.id.bytes).close()  # is it ours
     discard(place, Limits())
     with open_index(place, pool.id.bytes) as index:
-        _, learned = _caught_up(pool, Remembering(index, place, pool.repository), place, told, notes)
+        history = History(place, pool.repository)
+        caches = Caches(place, pool.id.bytes, history)
+        _, learned = _caught_up(pool, Remembering(index, history), caches, told, notes)
     if index.fault is not None:
         raise index.fault
     return Rebuilt(place, learned)
@@ -122,7 +144,7 @@ def forget_containers(pool: Pool, directory: Path | None, cids: set[int]) -> str
             return None
         with open_index(place, pool.id.bytes) as index:
             index.forget(cids)
-        FooterCache(place, pool.id.bytes).forget(cids)
+        Caches(place, pool.id.bytes, History(place, pool.repository)).forget(cids)
     except DdbFault as fault:
         return f"the index still knows damaged containers; `ingot rebuild` after removing them: {fault}"
     return None

@@ -174,6 +174,7 @@ class Recording(Around):
         self.puts: list[str] = []
         self.fetched: list[tuple[str, int, int]] = []
         self.counts: Counter[str] = Counter()
+        self.lists: Counter[str] = Counter()
 
     def put_new(self, name: str, body: Buffer) -> None:
         super().put_new(name, body)
@@ -193,6 +194,10 @@ class Recording(Around):
     def get_tail(self, name: str, length: int) -> tuple[bytes, int]:
         self.counts["tail " + name] += 1
         return super().get_tail(name, length)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+        self.lists[prefix] += 1
+        return super().list(prefix, after)
 
 
 class Together(Around):
