@@ -50,7 +50,6 @@ from media.keys import RECORDS_PER_DATA_KEY, SealingKey
 from media.pool import Pool
 from media.recovery_point import Commit, RecoveryPoint, encode_detail, read_commit
 from runtime.clock import Clock
-from runtime.tasks import ahead
 
 HEARTBEAT_SECONDS = 600.0
 PAGES_SEQ = 1 << 23  # pages are numbered from here: who stores the data need not know how many pages there are
@@ -235,11 +234,8 @@ def settle(pool: Pool, sid: int, reason: str, clock: Clock) -> Commit | None:
 
 def _highest(pool: Pool) -> int:
     """The highest session number that is claimed, or that ended though its claim is lost; 0 when there is none."""
-
-    def highest(prefix: str) -> int:
-        return max((sid_of_name(entry.name, prefix) or 0 for entry in pool.repository.list(prefix)), default=0)
-
-    return max(sid for _, sid in ahead(2, (SESSIONS, REGISTERS), highest))
+    sids = (sid_of_name(e.name, prefix) or 0 for prefix in (SESSIONS, REGISTERS) for e in pool.repository.list(prefix))
+    return max(sids, default=0)
 
 
 def _left_data(pool: Pool, sid: int) -> bool:

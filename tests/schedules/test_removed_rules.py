@@ -13,10 +13,10 @@ import pytest
 from tests.schedules.schedule import run
 
 PINNED = {
-    "W1": (8, "expected at c/"),
-    "W2": (199, "expected at c/"),
+    "W1": (0, "expected at c/"),
+    "W2": (0, "expected at c/"),
     "W6": (0, "expected at c/"),
-    "W7": (31, "expected at c/"),
+    "W7": (186, "expected at c/"),
     "W9": (0, "none of its"),
 }
 
@@ -36,13 +36,13 @@ def test_with_all_rules_the_same_seed_loses_nothing(rule: str) -> None:
 
 def test_a_commit_that_replaces_a_tombstone_changes_what_others_relied_on() -> None:
     """W7, before anything is deleted: the register is not decided by who was first."""
-    assert "says something else now" in str(run(5, "W7").loss)
+    assert "says something else now" in str(run(0, "W7").loss)
 
 
 def test_two_writers_with_one_number_lose_backups_and_nothing_else() -> None:
     """Why W1 says put-if-absent: what is stored is kept whole by I4 and W7, but writers end one another."""
     failed, failed_apart = 0, 0
-    for seed in range(12):
+    for seed in range(24):
         shared, apart = run(seed, "shared numbers"), run(seed)
         assert shared.loss is None, shared.story()
         failed, failed_apart = failed + shared.totals["failed"], failed_apart + apart.totals["failed"]
