@@ -167,6 +167,7 @@ class LocalLog:
         self._pages.flush()  # W6
         point = self._point(roots, disks, description, statistics)
         self._session.commit(point)
+        self._release()
         return point
 
     def _root(self, number: int) -> Root:
@@ -218,6 +219,13 @@ class LocalLog:
 
     def abort(self, reason: str) -> None:
         self._session.abort(reason)
+        self._release()
+
+    def _release(self) -> None:
+        """What an ended session needs no more: somebody may remember it for long."""
+        self._pages.drop()
+        self._leaves = [{} for _ in self._disks]
+        self._there = np.empty(0, np.uint64)
 
 
 def _inherited(session: Session, parent: Commit) -> RecoveryPoint:

@@ -54,9 +54,15 @@ class PagePacker:
         return ContainerWriter(self._buffer, self._session.next_cid(Kind.PAGES), Kind.PAGES, self._session.pool.id, key)
 
     def flush(self) -> None:
-        """Put the open container. On return every page is durable."""
+        """Put the open container. On return every page is durable, and no buffer is held."""
         with self._lock:
             self._ship()
+            self._buffer = None
+
+    def drop(self) -> None:
+        """Forget the open container: nobody will refer to it."""
+        with self._lock:
+            self._open = self._buffer = None
 
     def _ship(self) -> None:
         if self._open is not None:

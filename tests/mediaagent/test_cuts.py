@@ -225,6 +225,16 @@ def test_a_caller_without_a_certificate_of_the_authority_gets_no_connection(serv
     served.authority = theirs
 
 
+def test_sessions_that_ended_hold_no_buffer(served: Served, line: MediaAgentLine) -> None:
+    """A few hundred of them are remembered, for commits whose replies were lost."""
+    kept = begin(line, served.pool, SOURCE)
+    back_up(line, served.pool, SparseDisk.of(DATA))
+    kept.abort("test")
+    for session in served.server.sessions._by_id.values():
+        assert session.log._pages._buffer is None
+        assert not any(session.log._leaves)
+
+
 def test_a_hundred_sessions_fit_in_a_gibibyte(tmp_path: Path) -> None:
     """Each with leaves in its page buffer, and a container on its way that broke off."""
 
