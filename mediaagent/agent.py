@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 from prometheus_client import CollectorRegistry
@@ -25,6 +26,8 @@ from runtime.logs import configure, log
 from runtime.metrics import MetricsServer
 from runtime.settings import SettingsInvalid
 from runtime.version import VERSION
+
+_OPEN_AGAIN_SECONDS = 60.0
 
 
 def serve(settings: MediaAgentSettings) -> None:
@@ -60,9 +63,12 @@ def serve(settings: MediaAgentSettings) -> None:
             kept.open_waiting()
             return agents_pb2.RegisterRequest(host=os.uname().nodename, pools=kept.seen())
 
+        stop = threading.Event()
+        threading.Thread(target=_keep_opening, args=(kept, stop), name="pools", daemon=True).start()
         work = Assignments(kept, agent.line.points_read, server.sessions.count_in, clock)
         loop = agent.start(about_us, work.handlers(), settings.slots, registry)
         life.run(lambda: loop.healthy, ends_with_parent=settings.ends_with_parent)
+        stop.set()
         over = clock.monotonic_seconds() + settings.drain_seconds
         server.drain()
         agent.drain(settings.drain_seconds)
@@ -70,6 +76,12 @@ def serve(settings: MediaAgentSettings) -> None:
     pools.close()
     metrics.close()
     log().info("stopped")
+
+
+def _keep_opening(kept: PoolsServed, stop: threading.Event) -> None:
+    """A repository that did not answer at the start may answer now."""
+    while not stop.wait(_OPEN_AGAIN_SECONDS):
+        kept.open_waiting()
 
 
 def _verify(text: str) -> Verify:
