@@ -255,3 +255,24 @@ def test_a_hundred_sessions_fit_in_a_gibibyte(tmp_path: Path) -> None:
             log._close()
         assert served.server.sessions.count == 100
         assert resident() - before < 1 << 30
+
+
+def test_a_restore_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
+    from proto import restore_pb2
+    from proto.faults import PeerUnreachable
+
+    with serving(tmp_path, parameters=Parameters()) as served, served.line() as line:
+        image = SparseDisk(64 << 20, {0: noise(1, 64 << 20)})
+        point = back_up(line, served.pool, image)
+        wanted = restore_pb2.RestoreRequest(pool=str(served.pool.id), point=point.id, segments=2)
+        stream = line.data.restore_disk(wanted, metadata=tuple(line.ticket))
+        next(stream)
+        for watched in list(served.server._watchdog._streams):
+            watched.moved_at -= served.room.stalled_seconds + 1
+        served.server.look()
+        with pytest.raises(PeerUnreachable), calling("it"):
+            list(stream)
+        opened = line.restores.OpenPoint(
+            restore_pb2.OpenPointRequest(pool=str(served.pool.id), point=point.id), metadata=tuple(line.ticket)
+        )
+        assert opened.point.id == point.id, "and the MediaAgent serves on"
