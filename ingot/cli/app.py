@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from ingot.cli import backup, demo, doctor, init, key, list, mount, rebuild, restore, show, support_bundle, up, verify
+from ingot.cli import (
+    backup,
+    config,
+    demo,
+    doctor,
+    init,
+    key,
+    list,
+    mount,
+    rebuild,
+    restore,
+    show,
+    support_bundle,
+    up,
+    verify,
+)
 from ingot.cli.service import agent, hypervisor, job, machine, plan, pool, rule, user
 from runtime.version import VERSION
 
@@ -65,5 +80,6 @@ for name, commands in (
     ("token", user.tokens),
 ):
     app.add_typer(commands, name=name, rich_help_panel="Services")
+app.add_typer(config.configs, name="config", rich_help_panel="Services")
 app.command("up", rich_help_panel="Services")(up.up)
 app.command("support-bundle", rich_help_panel="Services")(support_bundle.support_bundle)

@@ -70,6 +70,12 @@ def test_a_person_with_less_rights_is_refused_by_name(lab: Site, tmp_path: Path)
     assert "chmod 600" in ingot(lab, "machine", "list", "--token-file", str(token), code=2)
 
 
+def test_doctor_tries_every_hop(lab: Site) -> None:
+    said = ingot(lab, "doctor")
+    assert "here to mediaagent, data, by loopback" in said
+    assert "no problem found" in said
+
+
 def test_a_support_bundle_is_made(lab: Site, tmp_path: Path) -> None:
     assert "look into it" in ingot(lab, "support-bundle", "--to", str(tmp_path / "bundle.tar.gz"))
 
