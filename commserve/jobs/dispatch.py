@@ -7,6 +7,7 @@ the condition that it is still queued: two agents never get one job.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ import sqlalchemy as sa
 from commserve.ids import Ids
 from commserve.jobs.bell import Bell
 from commserve.jobs.kinds import SETTLING, URGENT
-from commserve.jobs.lifecycle import Policy, leased
-from commserve.jobs.order import Asking, Candidate, Limit, Running, choose, keys_of
+from commserve.jobs.lifecycle import LEASE_COLUMNS, Policy, leased
+from commserve.jobs.order import Asking, Candidate, Limit, Running, any_for, choose, keys_of
 from commserve.jobs.states import LEASED, State
 from commserve.moments import present
 from commserve.plans.hours import is_open
@@ -33,6 +34,25 @@ _RUNG_SECONDS = 0.2  # the least between two looks, however often it rings
 _PER_GROUP = 64  # of each plan on each hypervisor, so many are in memory; first backups apart, and pinned ones
 _SETTLE = "settle"
 
+# built once: a statement costs more to put together than to run
+_COLUMNS = (jobs.c.kind, jobs.c.plan_id, jobs.c.hypervisor_id, jobs.c.first, jobs.c.agent_id)
+_COUNTED = (
+    sa.select(*_COLUMNS, sa.func.count().label("many")).where(jobs.c.state.in_(sorted(LEASED))).group_by(*_COLUMNS)
+)
+_CLAIM = (
+    sa.update(jobs)
+    .where(
+        jobs.c.id == sa.bindparam("seen_id"),
+        jobs.c.state == sa.bindparam("seen_state"),
+        jobs.c.fence == sa.bindparam("seen_fence"),
+        jobs.c.role == sa.bindparam("seen_role"),
+        jobs.c.assignment_id.is_(None),
+    )
+    .values({name: sa.bindparam(name) for name in LEASE_COLUMNS})
+    .returning(jobs)
+)
+_LEASE = sa.insert(leases)
+
 
 @dataclass
 class Backlog:
@@ -41,6 +61,7 @@ class Backlog:
     read_at: float
     rings: int
     queued: dict[str, Candidate]
+    rows: dict[str, Any]  # of the same jobs, as they were read
     plans: dict[str, Limit]
     hypervisors: dict[str, Limit]
     bound: dict[str, frozenset[str]] = field(default_factory=dict)  # hypervisor -> its agents; none: any
@@ -78,38 +99,31 @@ class Dispatch:
 
     def _lease(self, backlog: Backlog, agent: Any, boot_id: str, free_slots: int) -> list[Any]:
         now = present(self._clock)
-        if not self._choose(backlog, agent, free_slots, Running(Counter()), 0, now):
-            return []  # without what runs, more would fit: nothing fits at all
+        reached = {key for key, bound in backlog.bound.items() if not bound or agent.id in bound}
+        pools = backlog.served.get(agent.id, frozenset()) if agent.role == SETTLING else None
+        others = backlog.active - {agent.id}
+        asking = Asking(agent.id, free_slots, 0, frozenset(reached), pools, others)
+        if not any_for(backlog.queued.values(), asking, now):
+            return []
         with self._store.writing() as connection:
             running, held = _running(connection, agent.id)
-            chosen = self._choose(backlog, agent, free_slots, running, held, now)
-            claimed = [self._claim(connection, job, agent, boot_id, now) for job in chosen]
+            asking = dataclasses.replace(asking, running=held)
+            chosen = choose(backlog.queued.values(), asking, running, backlog.plans, backlog.hypervisors, now)
+            rows = [backlog.rows[job.id] for job in chosen]
+            claimed = [self._claim(connection, row, agent, boot_id, now) for row in rows]
         for job in chosen:
             backlog.queued.pop(job.id)
             backlog.used += 1
         return [row for row in claimed if row is not None]
 
-    def _choose(
-        self, backlog: Backlog, agent: Any, free_slots: int, running: Running, held: int, now: datetime
-    ) -> list[Candidate]:
-        reached = {key for key, bound in backlog.bound.items() if not bound or agent.id in bound}
-        pools = backlog.served.get(agent.id, frozenset()) if agent.role == SETTLING else None
-        others = backlog.active - {agent.id}
-        asking = Asking(agent.id, free_slots, held, frozenset(reached), pools, others)
-        return choose(backlog.queued.values(), asking, running, backlog.plans, backlog.hypervisors, now)
-
-    def _claim(self, connection: sa.Connection, job: Candidate, agent: Any, boot_id: str, now: datetime) -> Any | None:
-        """The row as claimed; None when it is not queued any more."""
-        free = sa.and_(jobs.c.id == job.id, jobs.c.assignment_id.is_(None), jobs.c.role == agent.role)
-        row = connection.execute(sa.select(jobs).where(free)).one_or_none()
-        if row is None or row.state not in (State.QUEUED, State.COMMITTING):
-            return None
+    def _claim(self, connection: sa.Connection, row: Any, agent: Any, boot_id: str, now: datetime) -> Any | None:
+        """The row as claimed; None when it is not the one any more that was read."""
         changes = leased(row, agent.id, boot_id, self._ids.new(now), now, self._policy)
-        claim = sa.update(jobs).where(free, jobs.c.state == row.state, jobs.c.fence == row.fence)
-        claimed = connection.execute(claim.values(**changes).returning(jobs)).one_or_none()
+        seen = {"seen_id": row.id, "seen_state": row.state, "seen_fence": row.fence, "seen_role": row.role}
+        claimed = connection.execute(_CLAIM, {**changes, **seen}).one_or_none()
         if claimed is not None:
             lease = {"job_id": claimed.id, "fence": claimed.fence, "agent_id": agent.id, "agent_name": agent.name}
-            connection.execute(sa.insert(leases).values(**lease, leased_at=now))
+            connection.execute(_LEASE, {**lease, "leased_at": now})
         return claimed
 
     def _backlog(self, role: str) -> Backlog:
@@ -136,12 +150,12 @@ def _read(connection: sa.Connection, role: str, monotonic: float, rings: int, no
         jobs.c.assignment_id.is_(None),
         jobs.c.not_before_at <= now,
     )
+    ranked = sa.select(jobs.c.id, place.label("place")).where(waiting).subquery()
+    first = sa.select(jobs).join(ranked, ranked.c.id == jobs.c.id).where(ranked.c.place <= _PER_GROUP)
+    rows = {row.id: row for row in connection.execute(first)}
     names = [name for name in Candidate.__dataclass_fields__ if name != "avoided"]
-    columns = [jobs.c[name] for name in names]
-    ranked = sa.select(*columns, jobs.c.avoided, jobs.c.state, place.label("place")).where(waiting).subquery()
-    rows = connection.execute(sa.select(ranked).where(ranked.c.place <= _PER_GROUP))
     queued = {}
-    for row in rows:
+    for row in rows.values():
         values = {name: getattr(row, name) for name in names}
         if row.state == State.COMMITTING:
             values |= {"kind": _SETTLE, "urgency": URGENT, "hypervisor_id": None}  # a MediaAgent reaches none
@@ -165,6 +179,7 @@ def _read(connection: sa.Connection, role: str, monotonic: float, rings: int, no
         monotonic,
         rings,
         queued,
+        rows,
         plan_limits,
         hypervisor_limits,
         {key: frozenset(found) for key, found in bound.items()},
@@ -180,11 +195,9 @@ def _limit(promise: Promise, now: datetime) -> Limit:
 
 def _running(connection: sa.Connection, agent_id: str) -> tuple[Running, int]:
     """What runs, under each limit, and how much of it at this agent."""
-    columns = (jobs.c.kind, jobs.c.plan_id, jobs.c.hypervisor_id, jobs.c.first, jobs.c.agent_id)
-    counted = sa.select(*columns, sa.func.count().label("many")).where(jobs.c.state.in_(LEASED)).group_by(*columns)
     counts: Counter[tuple[str, ...]] = Counter()
     held = 0
-    for row in connection.execute(counted):
+    for row in connection.execute(_COUNTED):
         like = Candidate("", row.kind, 0, datetime.min, datetime.min, row.plan_id, row.hypervisor_id, first=row.first)
         for key in keys_of(like):
             counts[key] += row.many

@@ -31,6 +31,19 @@ _MOST_CHARS = 4000
 _FREE: Changes = {"assignment_id": None, "agent_id": None, "boot_id": "", "lease_until": None, "progress_at": None}
 
 
+LEASE_COLUMNS = (
+    "state",
+    "agent_id",
+    "boot_id",
+    "assignment_id",
+    "fence",
+    "attempts",
+    "lease_until",
+    "progress_at",
+    "started_at",
+)
+
+
 @dataclass(frozen=True)
 class Policy:
     """How long things may take."""
@@ -71,7 +84,7 @@ class Report:
 
 
 def leased(job: Any, agent_id: str, boot_id: str, assignment_id: str, now: datetime, policy: Policy) -> Changes:
-    """An agent takes it: QUEUED, or COMMITTING when it is to be settled."""
+    """An agent takes it: QUEUED, or COMMITTING when it is to be settled. Sets the LEASE_COLUMNS."""
     settling = job.state == State.COMMITTING
     return {
         "state": step(job, State.COMMITTING if settling else State.ASSIGNED),

@@ -110,6 +110,11 @@ def choose(
     return chosen
 
 
+def any_for(queued: Iterable[Candidate], asking: Asking, now: datetime) -> bool:
+    """Whether anything waits that the agent could do, were there no limits."""
+    return any(job.not_before_at <= now and _reaches(asking, job) for job in queued)
+
+
 def _grouped(queued: Iterable[Candidate]) -> list[list[Candidate]]:
     """By all that limits and shares look at; in each group the one whose turn is next stands last."""
     groups: dict[tuple[object, ...], list[Candidate]] = {}
