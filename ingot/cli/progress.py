@@ -103,6 +103,8 @@ def _rich() -> Iterator[RichProgress]:
 
         def render(self, task: Task) -> Text:
             done, total = int(task.completed), int(task.total or 0)
+            if not total:
+                return Text("")
             if task.description in _COUNTED:
                 return Text(f"{done} of {total} containers")
             rate = f"  {rate_text(int(task.speed), 1)}" if task.speed else ""

@@ -43,7 +43,11 @@ def _state(machine: dict[str, Any]) -> str:
         return f"cannot be protected: {machine['reason']}"
     if machine["excluded_reason"]:
         return f"excluded: {machine['excluded_reason']}"
-    return str(machine["sla"]) if machine["plan_id"] else "not protected"
+    if not machine["plan_id"]:
+        return "not protected"
+    if machine["sla"] != "none":
+        return f"SLA {machine['sla']}"
+    return "protected" if machine["last_point_at"] else "no recovery point yet"
 
 
 @machines.command("points")
