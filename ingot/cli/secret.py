@@ -69,12 +69,16 @@ def open_named(
     files = named(passphrase, key)
     secret = secret_in(files, screen) if files != Named() else NoSecret()
     # Stretching a passphrase takes a third of a second of one core: the other loads the rest meanwhile.
-    threading.Thread(target=importlib.import_module, args=("ingot.embedded",)).start()
-    place = open_place(url, counts, pace)
+    loading = threading.Thread(target=importlib.import_module, args=("ingot.embedded",))
+    loading.start()
     try:
-        pool = open_pool(place, secret)
-    except KeyNeeded as fault:
-        pool = open_pool(place, ask(str(fault), twice=False))
+        place = open_place(url, counts, pace)
+        try:
+            pool = open_pool(place, secret)
+        except KeyNeeded as fault:
+            pool = open_pool(place, ask(str(fault), twice=False))
+    finally:
+        loading.join()  # an import that outlives the program's end fails, and prints its traceback after our fault
     from ingot.embedded import Repo
     from media.container_reader import ContainerReader
 

@@ -82,6 +82,13 @@ def test_the_exit_code_of_the_process_is_the_commands(made: FrontDoor) -> None:
     assert finish(start(made.directory, ["list", "--repository", "nowhere"])).code == 1
 
 
+def test_a_fault_right_at_the_start_is_one_line_and_no_traceback(made: FrontDoor) -> None:
+    """The process ends only when nothing is being imported any more."""
+    said = finish(start(made.directory, ["list", "--repository", "ftp://host/path"]))
+    assert said.err.startswith("ingot: ")
+    assert len(said.err.splitlines()) == 1, said.err
+
+
 def test_nothing_moves_on_stderr_when_it_is_no_terminal(made: FrontDoor) -> None:
     said = finish(start(made.directory, ["backup", made.image(size=80 << 20)]))
     assert said.code == 0

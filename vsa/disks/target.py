@@ -30,10 +30,10 @@ class FileTarget:
 
     def __init__(self, path: Path, size: int, *, overwrite: bool) -> None:
         """Raises TargetExists unless `overwrite`, TargetUnwritable."""
-        if not overwrite and os.path.lexists(path):
-            raise TargetExists(f"{path}: expected no file there, found one; --overwrite replaces it")
         if path.is_dir():
             raise TargetExists(f"{path}: expected a file or nothing, found a directory")
+        if not overwrite and os.path.lexists(path):
+            raise TargetExists(f"{path}: expected no file there, found one; --overwrite replaces it")
         self._path = path
         self._overwrite = overwrite
         try:

@@ -129,9 +129,10 @@ def test_a_file_that_cannot_be_made_is_a_named_fault_and_leaves_nothing(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_is_refused_even_when_it_may_be_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(TargetExists, match="directory"):
-        open_target(tmp_path, 10, overwrite=True)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_directory_is_refused_even_when_it_may_be_overwritten(tmp_path: Path, overwrite: bool) -> None:
+    with pytest.raises(TargetExists, match="found a directory"):
+        open_target(tmp_path, 10, overwrite=overwrite)
 
 
 @pytest.fixture
