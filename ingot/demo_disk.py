@@ -16,14 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ingot.faults import DemoFailed, UsageWrong
-from media.extents import Extent, normal
 
 DATA_BYTES = 192 << 20
 FILES_MAX = 3000
 DISK_BYTES = 1 << 30
 FILE_BYTES_MAX = 16 << 20
 SYNTHETIC_BYTES = 128 << 20
-GRAIN_BYTES = 64 << 10  # what change tracking of hypervisors tells
 _SOURCES = ("/usr/bin", "/usr/lib/python3", "/usr/share", "/usr/lib")
 _TOOLS = "/usr/sbin:/sbin:/usr/bin:/bin"  # where mke2fs is, also for people who are not root
 _WINDOW_BYTES = 4 << 20
@@ -64,18 +62,6 @@ def change_disk(before: Path, after: Path, seed: int) -> None:
         script = Path(stage) / "commands"
         script.write_text("\n".join(commands) + "\n")
         _run([tool, "-w", "-f", str(script), str(after)])
-
-
-def differing_extents(before: Path, after: Path) -> list[Extent]:
-    """What change tracking would tell: the grains in which two disks of one size differ."""
-    found = []
-    for offset, old, new in _windows(before, after):
-        if old == new:
-            continue
-        for start in range(0, len(new), GRAIN_BYTES):
-            if old[start : start + GRAIN_BYTES] != new[start : start + GRAIN_BYTES]:
-                found.append(Extent(offset + start, min(GRAIN_BYTES, len(new) - start)))
-    return normal(found)
 
 
 def same_bytes(one: Path, other: Path) -> bool:
