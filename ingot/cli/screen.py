@@ -76,15 +76,16 @@ class Screen:
         return code
 
     def fault(self, fault: Fault) -> int:
-        """Say what went wrong; the exit code."""
+        """Say what went wrong, with the code by which docs/faults.md tells what to do; the exit code."""
         from ingot.faults import Interrupted
         from runtime.faults import UsageFault
 
+        document = fault_document(fault)
         if self.as_json:
-            print(json.dumps({"error": fault_document(fault), "notes": self.notes}, indent=2))
+            print(json.dumps({"error": document, "notes": self.notes}, indent=2))
         else:
             self._tell_notes()
-            print(f"ingot: {fault}", file=sys.stderr)
+            print(f"ingot: {fault} [{document['code']}]", file=sys.stderr)
         if isinstance(fault, Interrupted):
             return Exit.INTERRUPTED
         return Exit.USAGE if isinstance(fault, UsageFault) else Exit.FAULT

@@ -24,6 +24,7 @@ def refused(door: FrontDoor, code: int, fault: str, *arguments: str | Path) -> s
     assert (plain.code, plain.out) == (code, "")
     assert len(plain.err.splitlines()) == 1
     assert plain.err.startswith("ingot: ")
+    assert plain.err.endswith(f" [{fault}]\n")
     return message
 
 

@@ -39,7 +39,7 @@ def test_an_interrupted_backup_is_quiet_and_shows_nothing(
     image = made.image(size=100 << 20)
     monkeypatch.setenv("SEND", str(int(number)))
     said = finish(start(made.directory, ["backup", image], program=("-c", INTERRUPTED)))
-    assert (said.code, said.out, said.err) == (130, "", "ingot: interrupted\n")
+    assert (said.code, said.out, said.err) == (130, "", "ingot: interrupted [ingot.interrupted]\n")
     assert made.document("list") == []
     assert list((made.repository / "tmp").iterdir()) == []
     made.good("backup", image)
