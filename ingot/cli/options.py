@@ -31,7 +31,7 @@ BackupRepository = Annotated[
         metavar="URL",
         envvar="INGOT_REPOSITORY",
         show_default=False,
-        help="Where the repository lies: a directory, as a path or a file:/// URL.",
+        help="Where the repository lies: a directory, as a path or a file:/// URL, or s3://bucket/prefix.",
     ),
 ]
 MaybeRepository = Annotated[
