@@ -1,4 +1,7 @@
-"""Servers of S3 that tests share: each starts when a test first asks for it, and ends with the tests."""
+"""Property tests: the same examples each time, and no deadline, because the machine may be busy.
+
+Servers of S3 that tests share: each starts when a test first asks for it, and ends with the tests.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.s3 import radosgw as ceph
 from tests.s3.buckets import Service
 from tests.s3.own_server import OwnServer, running
+
+settings.register_profile("ingot", deadline=None, derandomize=True, database=None)
+settings.load_profile("ingot")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Property tests here have no deadline of their own: the machine may be busy."""
+"""What tests of the CommServe begin with."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from tests.commserve.office import Office
-
-settings.register_profile("commserve", deadline=None, derandomize=True, database=None)
-settings.load_profile("commserve")
 
 
 @pytest.fixture
