@@ -184,3 +184,10 @@ class DatabaseTooNew(CommServeFault):
     """The database was migrated by a later version."""
 
     code = "commserve.database_too_new"
+
+
+class AgentVersionUnfit(CommServeFault):
+    """An agent is of a release that this CommServe does not serve."""
+
+    code = "commserve.agent_version_unfit"
+    status = 409

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import sqlalchemy as sa
 
+from commserve.agents import skew
 from commserve.agents.assignments import Assignments
 from commserve.agents.presence import PoolSeen, Registration, register, seen
 from commserve.catalog import points
@@ -54,6 +55,7 @@ class AgentsService(AgentsServicer):
         self._assignments = Assignments(services.authority.ticket_key, services.progress.policy)
 
     def Register(self, request: agents_pb2.RegisterRequest, context: grpc.ServicerContext) -> agents_pb2.RegisterReply:
+        skew.check(request.version, VERSION)
         now = self._now()
         with self._store.writing() as connection:
             agent = joining.agent_of(connection, caller_of(context))

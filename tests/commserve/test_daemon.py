@@ -22,6 +22,7 @@ from proto import agents_pb2
 from proto.agent.joining import CommServeForeign, JoinRefused, join, load_membership
 from proto.agent.line import Line
 from runtime.settings import SettingsInvalid
+from runtime.version import VERSION
 from tests.ingot.front_door import ROOT
 
 _SECONDS = 120
@@ -107,7 +108,7 @@ def test_it_starts_is_joined_is_killed_and_goes_on(tmp_path: Path, daemons: list
 
     membership, identity = load_membership(tmp_path / "agent")
     line = Line(f"127.0.0.1:{daemon.agents}", identity)
-    assert line.register(agents_pb2.RegisterRequest(boot_id="1")).ticket_key == membership.ticket_key
+    assert line.register(agents_pb2.RegisterRequest(version=VERSION, boot_id="1")).ticket_key == membership.ticket_key
     line.close()
     assert daemon.end(signal.SIGKILL) == -signal.SIGKILL
 
@@ -116,7 +117,7 @@ def test_it_starts_is_joined_is_killed_and_goes_on(tmp_path: Path, daemons: list
     assert daemon.token == before
     assert [found["id"] for found in daemon.ask("GET", "/plans")["items"]] == [plan]
     line = Line(f"127.0.0.1:{daemon.agents}", identity)
-    assert line.register(agents_pb2.RegisterRequest(boot_id="2")).ticket_key == membership.ticket_key
+    assert line.register(agents_pb2.RegisterRequest(version=VERSION, boot_id="2")).ticket_key == membership.ticket_key
     waiting: queue.SimpleQueue[object] = queue.SimpleQueue()
     lease = agents_pb2.LeaseRequest(boot_id="2", free_slots=1, wait_seconds=30)
     threading.Thread(target=lambda: waiting.put(line.lease(lease)), daemon=True).start()

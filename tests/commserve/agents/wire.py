@@ -10,6 +10,7 @@ from proto.agent.line import Line
 from proto.agents_pb2_grpc import add_AgentsServicer_to_server
 from proto.channels import Caller, Server
 from runtime.certificates import Identity, key_pem, new_key, public_der, signing_request
+from runtime.version import VERSION
 from tests.commserve.office import Office
 
 
@@ -52,7 +53,7 @@ class Agent:
 
     def about(self, boot_id: str = "boot", **other: object) -> agents_pb2.RegisterRequest:
         key = public_der(self.sealing_key.public_key())
-        return agents_pb2.RegisterRequest(boot_id=boot_id, version="1", sealing_key=key, **other)  # type: ignore[arg-type]
+        return agents_pb2.RegisterRequest(boot_id=boot_id, version=VERSION, sealing_key=key, **other)  # type: ignore[arg-type]
 
 
 def join(office: Office, role: str, name: str) -> Agent:
