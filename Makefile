@@ -27,6 +27,7 @@ stubs: $(SET_UP)  ## make proto/*_pb2* again from the .proto files
 
 torture: $(KERNELS)
 	$(BIN)/python -m pytest -m torture
+	INGOT_EXAMPLES=torture $(BIN)/python -m pytest --timeout 3600 tests/vsa/nbd tests/media/test_crafted_records.py tests/media/test_structures.py
 
 style: $(SET_UP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -17,7 +17,9 @@ from tests.s3.buckets import Service
 from tests.s3.own_server import OwnServer, running
 
 settings.register_profile("ingot", deadline=None, derandomize=True, database=None)
-settings.load_profile("ingot")
+# `make torture`: other examples every time, and so many of them. A failure prints what repeats it.
+settings.register_profile("torture", deadline=None, max_examples=5000, print_blob=True, database=None)
+settings.load_profile(os.environ.get("INGOT_EXAMPLES", "ingot"))
 
 
 @pytest.fixture(scope="session")

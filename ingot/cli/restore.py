@@ -139,6 +139,9 @@ def _place(to: str, format: str | None, *, as_json: bool) -> _Place:
     from vsa.disks.formats import Format
     from vsa.nbd.url import is_nbd_url, parse_nbd_url
 
+    scheme, separated, _ = to.partition("://")
+    if separated and scheme.isalnum() and not is_nbd_url(to):
+        raise UsageWrong(f"--to {to}: expected a path, the URL of an NBD export or -, found a URL of kind {scheme}:")
     chosen = options.image_format(format)
     place = _Place(parse_nbd_url(to) if is_nbd_url(to) else Path(to), chosen, to == "-")
     if place.one and chosen not in (None, Format.RAW):

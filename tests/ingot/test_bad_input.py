@@ -234,3 +234,11 @@ def test_names_that_others_chose_do_not_reach_the_terminal_as_they_are(made: Fro
     made.image().rename(evil)
     made.good("backup", evil, "--machine", "web1")
     assert "\x1b" not in made.good("show", "1").out
+
+
+def test_a_restore_to_a_url_that_is_no_export_is_refused_by_its_kind(made: FrontDoor) -> None:
+    made.good("backup", made.image())
+    said = made.run("restore", "latest", "--to", "s3://bucket/disk.raw")
+    assert said.code == 2
+    assert "found a URL of kind s3:" in said.err
+    assert list(Path().glob("s3*")) == []

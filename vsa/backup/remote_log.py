@@ -78,7 +78,6 @@ class RemoteLog:
             disk.key: ParentDisk(disk.size, disk.resumable, disk.change_id if disk.HasField("change_id") else None)
             for disk in begun.parent_disks
         }
-        self.parent_id = begun.parent
         self.notes = list(begun.notes)
         self._line = line
         self._session = begun.session
