@@ -63,9 +63,10 @@ class Child:
             code = self._run()
             if self._stop.is_set():
                 return
-            failures = 0 if self._clock.monotonic_seconds() - began >= _WELL_SECONDS else failures + 1
+            failures = 0 if self._clock.monotonic_seconds() - began >= _WELL_SECONDS else failures
             self._died(self.name, code)
-            self._stop.wait(_AGAIN_SECONDS[min(failures, len(_AGAIN_SECONDS)) - 1])
+            self._stop.wait(_AGAIN_SECONDS[min(failures, len(_AGAIN_SECONDS) - 1)])
+            failures += 1
 
     def _run(self) -> int:
         self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -111,7 +111,7 @@ def restore_point(body: RestoreIn, call: Annotated[Call, posts(Permission.POINTS
         machine_id=point["machine_id"],
         machine_name=point["machine_name"],
         wanted_agent_id=agent_id,
-        attempts_allowed=1 if not body.overwrite else 3,
+        attempts_allowed=3,
         arguments=body.model_dump(include={"point", "directory", "disks", "format", "overwrite"}),
     )
     return _submitted(call, wanted)
