@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import grpc
 
+from media.extents import Extent, normal
 from media.faults import ObjectMissing, PointMissing
 from media.ids import expiry_name
 from media.marks import read_marks
+from media.page import encode
 from media.recovery_point import Commit, DiskTree, RecoveryPoint, list_points, read_commit, read_point
 from mediaagent.access import Access
 from mediaagent.bitmap import bitmap
@@ -21,7 +23,7 @@ from mediaagent.open_pools import OpenPool, OpenPools
 from mediaagent.restore_stream import RestoreStream
 from mediaagent.watchdog import Watchdog
 from proto import restore_pb2
-from proto.data_plane import pack_restore
+from proto.data_plane import MOST_LEAVES, FramedLeaf, frame_leaf, joined, pack_restore, unpack_extents
 from proto.faults import PeerBusy
 from proto.restore_pb2_grpc import RestoresServicer
 
@@ -116,17 +118,39 @@ class RestoreService(RestoresServicer):
         disk = _disk(point, request.disk)
         if not 0 < request.segments <= _MOST_SEGMENTS:
             raise RequestRefused(f"{request.segments} segments, expected 1 to {_MOST_SEGMENTS}")
+        held = [Extent(*extent) for extent in unpack_extents(request.held)]
+        if held != normal(held):
+            raise RequestRefused(f"recovery point {point.id}: extents that are held: expected them normal")
         if not self._streams.acquire(blocking=False):
             raise PeerBusy(f"{_MOST_STREAMS} restore streams run already")
         try:
             with self._watchdog.watch(context) as stream:
-                for message in RestoreStream(served, disk, request.first_segment, request.segments).messages():
+                segments = range(request.first_segment, request.first_segment + request.segments)
+                for message in RestoreStream(served, disk, segments, held).messages():
                     stream.moved()
                     raw = pack_restore(message)
                     self._metrics.restored_bytes.inc(len(raw))
                     yield raw
         finally:
             self._streams.release()
+
+    def point_leaves(self, request: restore_pb2.PointLeavesRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
+        """Leaves of a disk: whoever has a disk like it finds out what of it differs."""
+        served, point = self._point(request.pool, request.point, context)
+        disk = _disk(point, request.disk)
+        if len(request.segments) > MOST_LEAVES:
+            raise RequestRefused(f"{len(request.segments)} segments, {MOST_LEAVES} are the most")
+        with self._watchdog.watch(context) as stream:
+            for message in joined(_framed(served, disk, request.segments)):
+                yield message
+                stream.moved()
+
+
+def _framed(served: OpenPool, disk: DiskTree, segments: Iterable[int]) -> Iterator[bytes]:
+    for segment in segments:
+        ref = served.tree.leaf_ref(disk.root, segment)
+        page = b"" if ref is None else b"".join(encode(served.tree.leaf(ref, segment)))
+        yield frame_leaf(FramedLeaf(disk.disk, segment, page))
 
 
 def _live(served: OpenPool, sid: int) -> Commit:

@@ -7,7 +7,7 @@ is lost is told like everything else, and the rest is sent.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -30,15 +30,17 @@ Fetched = tuple[Run, bytes | DamageFault]
 class RestoreStream:
     """Used once, by one thread."""
 
-    def __init__(self, served: OpenPool, disk: DiskTree, first: int, count: int) -> None:
+    def __init__(self, served: OpenPool, disk: DiskTree, segments: range, held: Sequence[Extent] = ()) -> None:
+        """Chunks that lie in `held`, normal, are not sent: the target has them."""
         self._served = served
         self._containers = served.containers
         self._sealed = served.pool.parameters.encrypted
         self._disk = disk
         self._segment_bytes = served.pool.parameters.segment_bytes
-        self._segments = range(first, first + count)
-        self._start = min(first * self._segment_bytes, disk.size)
-        self._end = min((first + count) * self._segment_bytes, disk.size)
+        self._segments = segments
+        self._held = list(held)
+        self._start = min(segments.start * self._segment_bytes, disk.size)
+        self._end = min(segments.stop * self._segment_bytes, disk.size)
 
     def messages(self) -> Iterator[RestoreMessage]:
         """Everything, ended by an End. Raises RepositoryFault."""
@@ -50,7 +52,7 @@ class RestoreStream:
             yield Holes(holes)
         with ThreadPoolExecutor(_AHEAD, thread_name_prefix="fetch") as executor:
             try:
-                for item in self._ahead(executor, chunks):
+                for item in self._ahead(executor, chunks.outside(self._held)):
                     yield from [item] if isinstance(item, Losses) else self._unsealed(*item)
             finally:
                 executor.shutdown(wait=True, cancel_futures=True)

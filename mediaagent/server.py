@@ -72,7 +72,12 @@ class MediaAgentServer:
         restores = RestoreService(access, pools, self._watchdog, metrics)
         data = DataService(access, self.sessions, self._watchdog, metrics)
         handlers = DataHandlers(
-            data.locate, data.put_container, data.parent_leaves, data.put_leaves, restores.restore_disk
+            data.locate,
+            data.put_container,
+            data.parent_leaves,
+            data.put_leaves,
+            restores.restore_disk,
+            restores.point_leaves,
         )
         self._control = Server(
             identity,

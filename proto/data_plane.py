@@ -8,6 +8,7 @@ A call of its own server and port, so that streams cannot starve control. Little
     ParentLeaves  ParentLeavesRequest               -> frames of leaves, in the order asked for
     PutLeaves     frames of leaves                  -> nothing
     RestoreDisk   RestoreRequest                    -> records, holes, losses; the last message is an end
+    PointLeaves   PointLeavesRequest                -> frames of leaves, in the order asked for
 
 A frame of a leaf is `disk u32 | segment u32 | length u32 | page`: a leaf page's plain bytes (docs/format.md,
 section 6), in which container 0 stands for a place that holds no more. Length 0: all holes.
@@ -86,6 +87,18 @@ class End(NamedTuple):
 
 
 RestoreMessage = Records | Holes | Losses | End
+
+
+def pack_extents(extents: Iterable[tuple[int, int]]) -> bytes:
+    """As a request carries them."""
+    return b"".join(_EXTENT.pack(*extent) for extent in extents)
+
+
+def unpack_extents(raw: bytes) -> list[tuple[int, int]]:
+    """Raises MessageMalformed."""
+    if len(raw) % _EXTENT.size:
+        raise MessageMalformed(f"extents: {len(raw)} bytes, expected pairs of {_EXTENT.size}")
+    return list(_EXTENT.iter_unpack(raw))
 
 
 def frame_leaf(leaf: FramedLeaf) -> bytes:
@@ -172,6 +185,7 @@ class DataHandlers(NamedTuple):
     parent_leaves: Callable[[backup_pb2.ParentLeavesRequest, grpc.ServicerContext], Iterator[bytes]]
     put_leaves: Callable[[bytes, grpc.ServicerContext], bytes]
     restore_disk: Callable[[restore_pb2.RestoreRequest, grpc.ServicerContext], Iterator[bytes]]
+    point_leaves: Callable[[restore_pb2.PointLeavesRequest, grpc.ServicerContext], Iterator[bytes]]
 
 
 def add_data_handlers(handlers: DataHandlers, server: grpc.Server) -> None:
@@ -185,6 +199,9 @@ def add_data_handlers(handlers: DataHandlers, server: grpc.Server) -> None:
         "PutLeaves": grpc.unary_unary_rpc_method_handler(handlers.put_leaves, _raw, _raw),
         "RestoreDisk": grpc.unary_stream_rpc_method_handler(
             handlers.restore_disk, restore_pb2.RestoreRequest.FromString, _raw
+        ),
+        "PointLeaves": grpc.unary_stream_rpc_method_handler(
+            handlers.point_leaves, restore_pb2.PointLeavesRequest.FromString, _raw
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, by_name),))
@@ -205,6 +222,9 @@ class DataStub:
         self.put_leaves = channel.unary_unary(path("PutLeaves"), _raw, _raw)
         self.restore_disk = channel.unary_stream(
             path("RestoreDisk"), restore_pb2.RestoreRequest.SerializeToString, _raw
+        )
+        self.point_leaves = channel.unary_stream(
+            path("PointLeaves"), restore_pb2.PointLeavesRequest.SerializeToString, _raw
         )
 
 

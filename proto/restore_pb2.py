@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13proto/restore.proto\x12\x08ingot.v1\"!\n\x11ListPointsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\":\n\x0fListPointsReply\x12\'\n\x06points\x18\x01 \x03(\x0b\x32\x17.ingot.v1.RecoveryPoint\"c\n\rRecoveryPoint\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nmachine_id\x18\x02 \x01(\t\x12\x14\n\x0cmachine_name\x18\x03 \x01(\t\x12\x0c\n\x04time\x18\x04 \x01(\t\x12\x0e\n\x06parent\x18\x05 \x01(\t\"/\n\x10OpenPointRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05point\x18\x02 \x01(\t\"\xa1\x01\n\x0eOpenPointReply\x12&\n\x05point\x18\x01 \x01(\x0b\x32\x17.ingot.v1.RecoveryPoint\x12\"\n\x05\x64isks\x18\x02 \x03(\x0b\x32\x13.ingot.v1.PointDisk\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x15\n\rsegment_bytes\x18\x04 \x01(\r\x12\x17\n\x0f\x66ingerprint_key\x18\x05 \x01(\x0c\"H\n\tPointDisk\x12\x0c\n\x04\x64isk\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\ndata_bytes\x18\x04 \x01(\x04\"@\n\x13\x44iskSegmentsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05point\x18\x02 \x01(\t\x12\x0c\n\x04\x64isk\x18\x03 \x01(\r\"#\n\x11\x44iskSegmentsReply\x12\x0e\n\x06\x62itmap\x18\x01 \x01(\x0c\"d\n\x0eRestoreRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05point\x18\x02 \x01(\t\x12\x0c\n\x04\x64isk\x18\x03 \x01(\r\x12\x15\n\rfirst_segment\x18\x04 \x01(\r\x12\x10\n\x08segments\x18\x05 \x01(\r\"/\n\x10ListMarksRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05point\x18\x02 \x01(\t\"/\n\x0eListMarksReply\x12\x1d\n\x05marks\x18\x01 \x03(\x0b\x32\x0e.ingot.v1.Mark\"L\n\x04Mark\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04time\x18\x02 \x01(\t\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\x12\r\n\x05until\x18\x05 \x01(\t2\xa2\x02\n\x08Restores\x12\x44\n\nListPoints\x12\x1b.ingot.v1.ListPointsRequest\x1a\x19.ingot.v1.ListPointsReply\x12\x41\n\tOpenPoint\x12\x1a.ingot.v1.OpenPointRequest\x1a\x18.ingot.v1.OpenPointReply\x12J\n\x0c\x44iskSegments\x12\x1d.ingot.v1.DiskSegmentsRequest\x1a\x1b.ingot.v1.DiskSegmentsReply\x12\x41\n\tListMarks\x12\x1a.ingot.v1.ListMarksRequest\x1a\x18.ingot.v1.ListMarksReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13proto/restore.proto\x12\x08ingot.v1\"!\n\x11ListPointsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\":\n\x0fListPointsReply\x12\'\n\x06points\x18\x01 \x03(\x0b\x32\x17.ingot.v1.RecoveryPoint\"c\n\rRecoveryPoint\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nmachine_id\x18\x02 \x01(\t\x12\x14\n\x0cmachine_name\x18\x03 \x01(\t\x12\x0c\n\x04time\x18\x04 \x01(\t\x12\x0e\n\x06parent\x18\x05 \x01(\t\"/\n\x10OpenPointRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05point\x18\x02 \x01(\t\"\xa1\x01\n\x0eOpenPointReply\x12&\n\x05point\x18\x01 \x01(\x0b\x32\x17.ingot.v1.RecoveryPoint\x12\"\n\x05\x64isks\x18\x02 \x03(\x0b\x32\x13.ingot.v1.PointDisk\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x15\n\rsegment_bytes\x18\x04 \x01(\r\x12\x17\n\x0f\x66ingerprint_key\x18\x05 \x01(\x0c\"H\n\tPointDisk\x12\x0c\n\x04\x64isk\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\ndata_bytes\x18\x04 \x01(\x04\"@\n\x13\x44iskSegmentsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05point\x18\x02 \x01(\t\x12\x0c\n\x04\x64isk\x18\x03 \x01(\r\"#\n\x11\x44iskSegmentsReply\x12\x0e\n\x06\x62itmap\x18\x01 \x01(\x0c\"r\n\x0eRestoreRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05point\x18\x02 \x01(\t\x12\x0c\n\x04\x64isk\x18\x03 \x01(\r\x12\x15\n\rfirst_segment\x18\x04 \x01(\r\x12\x10\n\x08segments\x18\x05 \x01(\r\x12\x0c\n\x04held\x18\x06 \x01(\x0c\"Q\n\x12PointLeavesRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05point\x18\x02 \x01(\t\x12\x0c\n\x04\x64isk\x18\x03 \x01(\r\x12\x10\n\x08segments\x18\x04 \x03(\r\"/\n\x10ListMarksRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05point\x18\x02 \x01(\t\"/\n\x0eListMarksReply\x12\x1d\n\x05marks\x18\x01 \x03(\x0b\x32\x0e.ingot.v1.Mark\"L\n\x04Mark\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04time\x18\x02 \x01(\t\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\x12\r\n\x05until\x18\x05 \x01(\t2\xa2\x02\n\x08Restores\x12\x44\n\nListPoints\x12\x1b.ingot.v1.ListPointsRequest\x1a\x19.ingot.v1.ListPointsReply\x12\x41\n\tOpenPoint\x12\x1a.ingot.v1.OpenPointRequest\x1a\x18.ingot.v1.OpenPointReply\x12J\n\x0c\x44iskSegments\x12\x1d.ingot.v1.DiskSegmentsRequest\x1a\x1b.ingot.v1.DiskSegmentsReply\x12\x41\n\tListMarks\x12\x1a.ingot.v1.ListMarksRequest\x1a\x18.ingot.v1.ListMarksReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,13 +48,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DISKSEGMENTSREPLY']._serialized_start=582
   _globals['_DISKSEGMENTSREPLY']._serialized_end=617
   _globals['_RESTOREREQUEST']._serialized_start=619
-  _globals['_RESTOREREQUEST']._serialized_end=719
-  _globals['_LISTMARKSREQUEST']._serialized_start=721
-  _globals['_LISTMARKSREQUEST']._serialized_end=768
-  _globals['_LISTMARKSREPLY']._serialized_start=770
-  _globals['_LISTMARKSREPLY']._serialized_end=817
-  _globals['_MARK']._serialized_start=819
-  _globals['_MARK']._serialized_end=895
-  _globals['_RESTORES']._serialized_start=898
-  _globals['_RESTORES']._serialized_end=1188
+  _globals['_RESTOREREQUEST']._serialized_end=733
+  _globals['_POINTLEAVESREQUEST']._serialized_start=735
+  _globals['_POINTLEAVESREQUEST']._serialized_end=816
+  _globals['_LISTMARKSREQUEST']._serialized_start=818
+  _globals['_LISTMARKSREQUEST']._serialized_end=865
+  _globals['_LISTMARKSREPLY']._serialized_start=867
+  _globals['_LISTMARKSREPLY']._serialized_end=914
+  _globals['_MARK']._serialized_start=916
+  _globals['_MARK']._serialized_end=992
+  _globals['_RESTORES']._serialized_start=995
+  _globals['_RESTORES']._serialized_end=1285
 # @@protoc_insertion_point(module_scope)

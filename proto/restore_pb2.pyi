@@ -232,11 +232,14 @@ class RestoreRequest(_message.Message):
     DISK_FIELD_NUMBER: _builtins.int
     FIRST_SEGMENT_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     point: _builtins.str
     disk: _builtins.int
     first_segment: _builtins.int
     segments: _builtins.int
+    held: _builtins.bytes
+    """extents that the target holds already, normal: pairs of u64; not sent"""
     def __init__(
         self,
         *,
@@ -245,14 +248,48 @@ class RestoreRequest(_message.Message):
         disk: _builtins.int = ...,
         first_segment: _builtins.int = ...,
         segments: _builtins.int = ...,
+        held: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk", b"disk", "first_segment", b"first_segment", "point", b"point", "pool", b"pool", "segments", b"segments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk", b"disk", "first_segment", b"first_segment", "held", b"held", "point", b"point", "pool", b"pool", "segments", b"segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RestoreRequest: _TypeAlias = RestoreRequest  # noqa: Y015
+
+@_typing.final
+class PointLeavesRequest(_message.Message):
+    """Leaves of a recovery point's disk, opened, as a stream of raw messages (proto/data_plane.py)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    POINT_FIELD_NUMBER: _builtins.int
+    DISK_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    point: _builtins.str
+    disk: _builtins.int
+    @_builtins.property
+    def segments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """at most 1024"""
+
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        point: _builtins.str = ...,
+        disk: _builtins.int = ...,
+        segments: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk", b"disk", "point", b"point", "pool", b"pool", "segments", b"segments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointLeavesRequest: _TypeAlias = PointLeavesRequest  # noqa: Y015
 
 @_typing.final
 class ListMarksRequest(_message.Message):

@@ -1,5 +1,8 @@
 """A disk of a recovery point brought back through a MediaAgent, into any `DiskWriter`.
 
+Where the target holds a disk already, only what differs is brought: the chunks that the recovery point has there are
+compared with the target's by their fingerprints, which are a thousandth of the data.
+
 The disk is asked for a window at a time, several at once, each window one stream. A stream that breaks is asked for
 again, and what it had brought is not written twice. What arrives is checked here: chunks by their fingerprints, and
 that every byte of the window was a chunk, a hole or a loss.
@@ -16,14 +19,26 @@ import zstandard
 from numpy.typing import NDArray
 
 from ext.fingerprint import Fingerprinter
+from media.comparison import Comparison
+from media.disk import Disk
 from media.extents import Extent, normal, total
 from media.faults import DamageFault, RecordCorrupt
 from media.known_chunks import keys
+from media.page import Leaf, decode_leaf
 from media.reader import DiskWriter, Lost, Outcome
 from media.record import expand_into
 from media.restore_plan import neighbours
 from proto import restore_pb2
-from proto.data_plane import End, Holes, Losses, Records, RestoredRecord, unpack_restore
+from proto.data_plane import (
+    End,
+    Holes,
+    Losses,
+    Records,
+    RestoredRecord,
+    leaves_in,
+    pack_extents,
+    unpack_restore,
+)
 from proto.faults import PeerBroken
 from runtime.faults import Fault
 from runtime.tasks import in_parallel
@@ -65,7 +80,10 @@ class RemoteDiskRestore:
         target: DiskWriter,
         streams: int,
         advance: Callable[[int], None],
+        present: Disk | None = None,
     ) -> None:
+        """`present` reads what the target holds; without it everything is brought."""
+        self._present = present
         self._line = line
         self._point = point
         self._disk = disk
@@ -76,6 +94,7 @@ class RemoteDiskRestore:
         self._window_segments = max(1, WINDOW_BYTES // self._segment_bytes)
         self._fingerprinter = Fingerprinter(point.opened.fingerprint_key)
         self._outcome = Outcome()
+        self.compared_bytes = 0  # read from the target
         self._lock = threading.Lock()
 
     def run(self) -> Outcome:
@@ -95,10 +114,43 @@ class RemoteDiskRestore:
         for number, start in enumerate(range(0, self._disk.size, window_bytes)):
             window = Extent(start, min(window_bytes, self._disk.size - start))
             first = number * self._window_segments
-            if held[first : first + self._window_segments].any():
+            if self._present is not None or held[first : first + self._window_segments].any():
                 yield window
             else:
                 self._hole(window)
+
+    def _held(self, window: Extent, present: Disk) -> list[Extent]:
+        """What of the window the target holds already, normal. Holes that it has filled are emptied on the way."""
+        comparison = Comparison(present, self._fingerprinter, self._segment_bytes)
+        first = window.offset // self._segment_bytes
+        segments = list(range(first, -(-window.end // self._segment_bytes)))
+        same: list[Extent] = []
+        for segment, leaf in self._leaves(segments).items():
+            compared = comparison.segment(segment, leaf)
+            for extent in compared.filled:
+                self._target.write_zeros(extent.offset, extent.length)
+            with self._lock:
+                self._outcome.bytes_written += total(compared.filled)
+            same += compared.same
+        with self._lock:
+            self.compared_bytes += comparison.read_bytes
+        return normal(same)
+
+    def _leaves(self, segments: list[int]) -> dict[int, Leaf | None]:
+        request = restore_pb2.PointLeavesRequest(
+            pool=self._point.pool, point=self._point.id, disk=self._disk.disk, segments=segments
+        )
+        metadata = tuple(self._line.ticket)
+        messages = self._line.again(
+            lambda: list(self._line.data.point_leaves(request, timeout=STREAM_SECONDS, metadata=metadata))
+        )
+        leaves: dict[int, Leaf | None] = {}
+        for framed in (each for message in messages for each in leaves_in(message)):
+            where = f"disk {framed.disk}, segment {framed.segment} of {self._point.id}"
+            leaves[framed.segment] = decode_leaf(framed.page, where) if framed.page else None
+        if sorted(leaves) != segments:
+            raise PeerBroken(f"restore: leaves of {len(leaves)} segments, expected those of {len(segments)}")
+        return leaves
 
     def _hole(self, extent: Extent) -> None:
         if not self._target.reads_zero:
@@ -108,13 +160,18 @@ class RemoteDiskRestore:
         self._advance(extent.length)
 
     def _restore(self, window: Extent) -> None:
-        written = _Window(self, window)
+        held = [] if self._present is None else self._held(window, self._present)
+        written = _Window(self, window, held)
+        with self._lock:
+            self._outcome.kept_bytes += total(held)
+        self._advance(total(held))
         request = restore_pb2.RestoreRequest(
             pool=self._point.pool,
             point=self._point.id,
             disk=self._disk.disk,
             first_segment=window.offset // self._segment_bytes,
             segments=-(-window.length // self._segment_bytes),
+            held=pack_extents(held),
         )
 
         def stream() -> None:
@@ -148,7 +205,12 @@ class RemoteDiskRestore:
 
     def hole(self, extent: Extent) -> None:
         """Nothing covers it."""
-        self._hole(extent)
+        if self._present is None:
+            self._hole(extent)
+        else:  # it was made to read as zero when it was compared
+            with self._lock:
+                self._outcome.hole_bytes += extent.length
+            self._advance(extent.length)
 
     def write(self, offset: int, data: memoryview) -> None:
         """To the target."""
@@ -158,12 +220,12 @@ class RemoteDiskRestore:
 class _Window:
     """What of a window is done. Belongs to one thread."""
 
-    def __init__(self, restore: RemoteDiskRestore, window: Extent) -> None:
+    def __init__(self, restore: RemoteDiskRestore, window: Extent, held: list[Extent]) -> None:
         self._restore = restore
         self._window = window
         self._memory = np.empty(_ARENA_BYTES, np.uint8)
         self._decompressor = zstandard.ZstdDecompressor()
-        self._done: dict[int, int] = {}  # offset -> length of every chunk, hole and loss
+        self._done: dict[int, int] = dict(held)  # offset -> length of every chunk, hole and loss
         self._pending: list[tuple[RestoredRecord, int]] = []
         self._end = 0
         self._ended = False
