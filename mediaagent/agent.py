@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
@@ -12,7 +13,7 @@ from ext import selftest
 from mediaagent.assignments import Assignments
 from mediaagent.metrics import ServerMetrics
 from mediaagent.open_pools import OpenPools, Verify
-from mediaagent.pool_store import KeptPool, PoolStore
+from mediaagent.pool_store import PoolStore
 from mediaagent.pools_served import PoolsServed
 from mediaagent.server import MediaAgentServer, Room
 from mediaagent.settings import MediaAgentSettings
@@ -39,8 +40,9 @@ def serve(settings: MediaAgentSettings) -> None:
     life = Life(clock)
     metrics = MetricsServer(registry, settings.metrics.host, settings.metrics.port)
     pools = OpenPools()
-    listed = [KeptPool(pool.name, pool.url, pool.key_file) for pool in settings.pools]
-    kept = PoolsServed(PoolStore(settings.state, clock), listed, pools, verify)
+    store = PoolStore(settings.state, clock)
+    listed = [store.listed(pool.name, pool.url, pool.key_file) for pool in settings.pools]
+    kept = PoolsServed(store, listed, pools, verify)
     servers: list[MediaAgentServer] = []
 
     def renewed(identity: Identity) -> None:
@@ -63,10 +65,16 @@ def serve(settings: MediaAgentSettings) -> None:
             kept.open_waiting()
             return agents_pb2.RegisterRequest(host=os.uname().nodename, pools=kept.seen())
 
+        def open_more() -> None:
+            """A repository that did not answer at the start may answer now."""
+            if kept.open_waiting():
+                agent.register_again()
+
         stop = threading.Event()
-        threading.Thread(target=_keep_opening, args=(kept, stop), name="pools", daemon=True).start()
-        work = Assignments(kept, agent.line.points_read, server.sessions.count_in, clock)
+        counting, reading = server.sessions.count_in, agent.line.points_read
+        work = Assignments(kept, open_more, reading, counting, agent.unseal, clock)
         loop = agent.start(about_us, work.handlers(), settings.slots, registry)
+        threading.Thread(target=_keep_opening, args=(open_more, stop), name="pools", daemon=True).start()
         life.run(lambda: loop.healthy, ends_with_parent=settings.ends_with_parent)
         stop.set()
         over = clock.monotonic_seconds() + settings.drain_seconds
@@ -78,10 +86,9 @@ def serve(settings: MediaAgentSettings) -> None:
     log().info("stopped")
 
 
-def _keep_opening(kept: PoolsServed, stop: threading.Event) -> None:
-    """A repository that did not answer at the start may answer now."""
+def _keep_opening(open_more: Callable[[], None], stop: threading.Event) -> None:
     while not stop.wait(_OPEN_AGAIN_SECONDS):
-        kept.open_waiting()
+        open_more()
 
 
 def _verify(text: str) -> Verify:

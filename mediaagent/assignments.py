@@ -25,15 +25,25 @@ from runtime.tasks import worker_count
 _POINTS_A_PAGE = 500
 
 PointsRead = Callable[[Iterable[agents_pb2.PointsPage]], int]
+Unseal = Callable[[bytes, str], bytes]  # a sealed secret and whose it is
 
 
 class Assignments:
     """Handlers by kind. Each returns what CommServe keeps as the job's result."""
 
     def __init__(
-        self, pools: PoolsServed, points_read: PointsRead, sessions_in: Callable[[str], int], clock: Clock
+        self,
+        pools: PoolsServed,
+        pools_changed: Callable[[], None],
+        points_read: PointsRead,
+        sessions_in: Callable[[str], int],
+        unseal: Unseal,
+        clock: Clock,
     ) -> None:
+        """`pools_changed` is called when one that waited may be opened now."""
         self._pools = pools
+        self._pools_changed = pools_changed
+        self._unseal = unseal
         self._sessions_in = sessions_in
         self._points_read = points_read
         self._clock = clock
@@ -42,6 +52,7 @@ class Assignments:
     def handlers(self) -> dict[str, Callable[[Work], dict[str, Any]]]:
         return {
             "create_pool": self.create_pool,
+            "keep_secret": self.keep_secret,
             "read_points": self.read_points,
             "read_register": self.read_register,
             "expire": self.expire,
@@ -51,13 +62,20 @@ class Assignments:
 
     def create_pool(self, work: Work) -> dict[str, Any]:
         wanted = work.assignment.create_pool
-        if wanted.sealed_secret:
-            raise RequestRefused(
-                f"pool {wanted.name}: credentials of a repository come from this MediaAgent's own environment; "
-                "a secret with the request is not used"
-            )
-        served = self._pools.create(wanted.name, wanted.url, wanted.average_chunk_bytes, encrypted=wanted.encrypted)
+        secret = self._secret_of(wanted.pool, wanted.sealed_secret) if wanted.sealed_secret else ""
+        size = wanted.average_chunk_bytes
+        served = self._pools.create(wanted.name, wanted.url, size, secret, encrypted=wanted.encrypted)
         return {"pool": served.id, "name": served.name, "url": served.pool.repository.url}
+
+    def keep_secret(self, work: Work) -> dict[str, Any]:
+        """A pool that waited for its credentials is served from now on."""
+        wanted = work.assignment.keep_secret
+        self._pools.keep_secret(wanted.url, self._secret_of(wanted.pool, wanted.sealed_secret))
+        self._pools_changed()
+        return {}
+
+    def _secret_of(self, pool: str, sealed: bytes) -> str:
+        return self._unseal(sealed, f"pool:{pool}").decode()
 
     def read_points(self, work: Work) -> dict[str, Any]:
         served = self._pools.get(work.assignment.read_points.pool.id)

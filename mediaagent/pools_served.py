@@ -26,10 +26,11 @@ class PoolsServed:
         self._open: dict[str, KeptPool] = {}
         self._changing = threading.Lock()
 
-    def open_waiting(self) -> None:
-        """Open what is not open yet; one that cannot be opened stays waiting, and the log says why."""
+    def open_waiting(self) -> bool:
+        """Open what is not open yet; one that cannot be opened stays waiting, and the log says why. Whether one was."""
         with self._changing:
-            still = []
+            still: list[KeptPool] = []
+            before = len(self._waiting)
             for kept in self._waiting:
                 try:
                     self._serve(kept)
@@ -37,6 +38,7 @@ class PoolsServed:
                     log().error("pool not served", pool=kept.name, code=fault.code, message=str(fault))
                     still.append(kept)
             self._waiting = still
+            return len(still) < before
 
     def _serve(self, kept: KeptPool) -> OpenPool:
         pool = kept.open()
@@ -49,11 +51,16 @@ class PoolsServed:
         """Raises PoolUnknown."""
         return self._pools.get(pool_id)
 
-    def create(self, name: str, url: str, average_chunk_bytes: int, *, encrypted: bool) -> OpenPool:
+    def create(self, name: str, url: str, average_chunk_bytes: int, secret: str = "", *, encrypted: bool) -> OpenPool:
         """Make a repository and serve it. Raises RepositoryFault, PoolUnfit."""
         with self._changing:
-            kept, _ = self._store.create(name, url, average_chunk_bytes, encrypted=encrypted)
+            kept, _ = self._store.create(name, url, average_chunk_bytes, secret, encrypted=encrypted)
             return self._serve(kept)
+
+    def keep_secret(self, url: str, secret: str) -> None:
+        """Replace a place's credentials; sessions that run go on with them. Raises RepositoryFault, PoolUnfit."""
+        with self._changing:
+            self._store.keep_secret(url, secret)
 
     def rebuild(self, pool_id: str, sessions_in: Callable[[str], int]) -> CaughtUp:
         """Make a pool's index anew; meanwhile the pool is not served. Raises PoolBusy, PoolUnknown, DdbFault."""

@@ -329,6 +329,7 @@ class Assignment(_message.Message):
     VERIFY_FIELD_NUMBER: _builtins.int
     REBUILD_FIELD_NUMBER: _builtins.int
     READ_REGISTER_FIELD_NUMBER: _builtins.int
+    KEEP_SECRET_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
     attempt: _builtins.int
@@ -355,6 +356,8 @@ class Assignment(_message.Message):
     def rebuild(self) -> Global___Rebuild: ...
     @_builtins.property
     def read_register(self) -> Global___ReadRegister: ...
+    @_builtins.property
+    def keep_secret(self) -> Global___KeepSecret: ...
     def __init__(
         self,
         *,
@@ -373,12 +376,13 @@ class Assignment(_message.Message):
         verify: Global___Verify | None = ...,
         rebuild: Global___Rebuild | None = ...,
         read_register: Global___ReadRegister | None = ...,
+        keep_secret: Global___KeepSecret | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "verify", b"verify", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "keep_secret", b"keep_secret", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "verify", b"verify", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "backup", b"backup", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "fence", b"fence", "id", b"id", "job", b"job", "lease_seconds", b"lease_seconds", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "ticket", b"ticket", "verify", b"verify", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "backup", b"backup", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "fence", b"fence", "id", b"id", "job", b"job", "keep_secret", b"keep_secret", "lease_seconds", b"lease_seconds", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "ticket", b"ticket", "verify", b"verify", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["discover", "backup", "restore", "create_pool", "read_points", "expire", "verify", "rebuild", "read_register"]  # noqa: Y015
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["discover", "backup", "restore", "create_pool", "read_points", "expire", "verify", "rebuild", "read_register", "keep_secret"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
@@ -593,12 +597,16 @@ class CreatePool(_message.Message):
     AVERAGE_CHUNK_BYTES_FIELD_NUMBER: _builtins.int
     ENCRYPTED_FIELD_NUMBER: _builtins.int
     SEALED_SECRET_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     url: _builtins.str
     average_chunk_bytes: _builtins.int
     """0: the default"""
     encrypted: _builtins.bool
     sealed_secret: _builtins.bytes
+    """to this agent's sealing key; empty where there is none"""
+    pool: _builtins.str
+    """the CommServe's id of it: the secret's owner is `pool:<id>`"""
     def __init__(
         self,
         *,
@@ -607,14 +615,43 @@ class CreatePool(_message.Message):
         average_chunk_bytes: _builtins.int = ...,
         encrypted: _builtins.bool = ...,
         sealed_secret: _builtins.bytes = ...,
+        pool: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_chunk_bytes", b"average_chunk_bytes", "encrypted", b"encrypted", "name", b"name", "sealed_secret", b"sealed_secret", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_chunk_bytes", b"average_chunk_bytes", "encrypted", b"encrypted", "name", b"name", "pool", b"pool", "sealed_secret", b"sealed_secret", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreatePool: _TypeAlias = CreatePool  # noqa: Y015
+
+@_typing.final
+class KeepSecret(_message.Message):
+    """Credentials of a pool's place, for those that it has now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    SEALED_SECRET_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    """as in CreatePool"""
+    url: _builtins.str
+    sealed_secret: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        url: _builtins.str = ...,
+        sealed_secret: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "sealed_secret", b"sealed_secret", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeepSecret: _TypeAlias = KeepSecret  # noqa: Y015
 
 @_typing.final
 class ReadPoints(_message.Message):

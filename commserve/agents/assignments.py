@@ -148,8 +148,14 @@ def _create_pool(to: agents_pb2.Assignment, connection: sa.Connection, job: Any,
             average_chunk_bytes=asked["average_chunk_bytes"],
             encrypted=asked["encrypted"],
             sealed_secret=sealed_for(connection, f"pool:{job.pool_id}", agent.id),
+            pool=job.pool_id,
         )
     )
+
+
+def _keep_secret(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, *_: Any) -> None:
+    sealed = sealed_for(connection, f"pool:{job.pool_id}", agent.id)
+    to.keep_secret.CopyFrom(agents_pb2.KeepSecret(pool=job.pool_id, url=job.arguments["url"], sealed_secret=sealed))
 
 
 def _read_points(to: agents_pb2.Assignment, _c: sa.Connection, _j: Any, _a: Any, pool: Any, *_: Any) -> None:
@@ -177,6 +183,7 @@ _FILL: dict[str, Callable[..., None]] = {
     "backup": _backup,
     "restore": _restore,
     "create_pool": _create_pool,
+    "keep_secret": _keep_secret,
     "read_points": _read_points,
     "expire": _expire,
     "verify": _verify,

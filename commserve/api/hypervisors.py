@@ -17,7 +17,7 @@ from commserve.inventory.kinds import check_settings
 from commserve.jobs.states import ACTIVE, State
 from commserve.plans.promise import Name
 from commserve.store.tables import agents, hypervisor_agents, hypervisors, jobs
-from commserve.trust.secrets import seal_to
+from commserve.trust.secrets import forget, seal_to
 
 router = APIRouter(prefix="/hypervisors", tags=["hypervisors"])
 SCOPES = {"hypervisor": hypervisors.c.id}
@@ -107,6 +107,7 @@ def forget_hypervisor(hypervisor_id: Id, call: Annotated[Call, writes(Permission
         if job.state != State.CANCELLING:
             call.services.progress.cancel(call.connection, job, call.person.name, call.now)
     call.connection.execute(sa.delete(hypervisors).where(hypervisors.c.id == hypervisor_id))
+    forget(call.connection, f"hypervisor:{hypervisor_id}")
     return call.answer(None, 204)
 
 

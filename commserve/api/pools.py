@@ -17,13 +17,25 @@ from commserve.api.shapes import Id, Input, Moment
 from commserve.faults import InUse, RequestInvalid, StateForbids
 from commserve.jobs.backlog import submit_one
 from commserve.jobs.kinds import URGENT, USUAL, Kind, Wanted
-from commserve.jobs.states import ACTIVE
+from commserve.jobs.states import ACTIVE, State
 from commserve.plans.promise import BytesPerSecond, Name
-from commserve.store.tables import agents, jobs, pool_agents, pools
-from commserve.trust.secrets import seal_to
+from commserve.store.tables import agents, jobs, pool_agents, pools, sealed_secrets
+from commserve.trust.secrets import forget, seal_to
 
 router = APIRouter(prefix="/pools", tags=["pools"])
 _SOON = timedelta(hours=1)
+
+
+class S3Secret(Input):
+    """Credentials of S3. They are sealed to the MediaAgents at once and never shown again."""
+
+    access_key_id: str = Field(min_length=1, max_length=500)
+    secret_access_key: str = Field(min_length=1, max_length=500)
+    session_token: str | None = Field(default=None, min_length=1, max_length=8000, description="of temporary ones")
+
+    @property
+    def text(self) -> str:
+        return self.model_dump_json(exclude_none=True)
 
 
 class PoolIn(Input):
@@ -32,12 +44,17 @@ class PoolIn(Input):
     agents: list[Id] = Field(min_length=1, max_length=100, description="the MediaAgents; the first one makes it")
     encrypted: bool = True
     average_chunk_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = Field(default=0, description="0: the default")
-    secret: str | None = Field(default=None, max_length=10_000, description="of the place (S3); never shown again")
+    secret: S3Secret | None = Field(default=None, description="of an s3:// URL; without it the agents' own counts")
 
 
 class PoolChange(Input):
     name: Name
     bytes_per_second: BytesPerSecond = Field(default=0, description="of all that is written to it and read from it")
+
+
+class PoolSecretIn(Input):
+    secret: S3Secret
+    agents: list[Id] = Field(default=[], max_length=100, description="who gets it; none: all that keep the pool")
 
 
 class Pool(BaseModel):
@@ -71,16 +88,13 @@ def list_pools(
 def add_pool(body: PoolIn, call: Annotated[Call, posts(Permission.POOLS_WRITE)]) -> Response:
     """A job has the first agent make the repository; the pool is ready when that is done."""
     call.authorize()
-    media = sa.select(agents.c.id).where(agents.c.role == "mediaagent", agents.c.state.in_(["active", "draining"]))
-    missing = set(body.agents) - set(call.connection.execute(media).scalars())
-    if missing:
-        raise RequestInvalid(f"agents: {min(missing)!r} is no active MediaAgent")
+    _expect_media_agents(call, body.agents)
     key = call.services.ids.new(call.now)
     call.connection.execute(sa.insert(pools).values(id=key, name=body.name, url=body.url, created_at=call.now))
-    if body.secret is not None:
-        seal_to(call.connection, f"pool:{key}", body.secret, body.agents, call.now)
     asked = body.model_dump(include={"name", "url", "encrypted", "average_chunk_bytes"})
     _submit(call, "create_pool", f"pool:{key}", key, asked, agent_id=body.agents[0], attempts=1)
+    if body.secret is not None:
+        _give(call, key, body.url, body.secret, body.agents, body.agents[1:])
     return call.answer(_read(call, key), 201, location=f"/api/v1/pools/{key}")
 
 
@@ -105,7 +119,42 @@ def forget_pool(pool_id: Id, call: Annotated[Call, writes(Permission.POOLS_WRITE
     if busy is not None:
         raise InUse(f"job {busy.id} works on it")
     call.connection.execute(sa.delete(pools).where(pools.c.id == pool_id))
+    forget(call.connection, f"pool:{pool_id}")
     return call.answer(None, 204)
+
+
+@router.put("/{pool_id}/secret", response_model=Pool)
+def replace_secret(pool_id: Id, body: PoolSecretIn, call: Annotated[Call, writes(Permission.POOLS_WRITE)]) -> Response:
+    """A job for each of its MediaAgents (`GET /jobs?pool_id=...&kind=keep_secret`) replaces the credentials there.
+
+    Each tries them first; where the place refuses them, those before stay.
+    """
+    found = _read(call, pool_id)
+    call.expect(found)
+    _expect_media_agents(call, body.agents)
+    had = sa.select(sealed_secrets.c.agent_id).where(sealed_secrets.c.owner == f"pool:{pool_id}")
+    to = body.agents or sorted({*found.agents, *call.connection.execute(had).scalars()})
+    _give(call, pool_id, found.url, body.secret, to, to)
+    return call.answer(_read(call, pool_id))
+
+
+def _expect_media_agents(call: Call, agent_ids: list[str]) -> None:
+    media = sa.select(agents.c.id).where(agents.c.role == "mediaagent", agents.c.state.in_(["active", "draining"]))
+    missing = set(agent_ids) - set(call.connection.execute(media).scalars())
+    if missing:
+        raise RequestInvalid(f"agents: {min(missing)!r} is no active MediaAgent")
+
+
+def _give(call: Call, pool_id: str, url: str, secret: S3Secret, sealed_to: list[str], told: list[str]) -> None:
+    """Seal a secret, and have `told` keep it; a job that nobody took yet takes the new one by itself."""
+    if not url.startswith("s3://"):
+        raise RequestInvalid("secret: expected none, for credentials belong to an s3:// URL")
+    seal_to(call.connection, f"pool:{pool_id}", secret.text, sealed_to, call.now)
+    for agent_id in told:
+        subject = f"secret:{pool_id}:{agent_id}"
+        waits = sa.select(jobs.c.id).where(jobs.c.subject == subject, jobs.c.state == State.QUEUED)
+        if call.connection.execute(waits).first() is None:
+            _submit(call, "keep_secret", subject, pool_id, {"url": url}, agent_id=agent_id)
 
 
 @router.post("/{pool_id}/read", status_code=201, response_model=Job)

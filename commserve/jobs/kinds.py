@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-Kind = Literal["discover", "backup", "restore", "create_pool", "read_points", "expire", "verify", "rebuild"]
+Kind = Literal[
+    "discover", "backup", "restore", "create_pool", "keep_secret", "read_points", "expire", "verify", "rebuild"
+]
 
 ROLE: dict[str, str] = {
     "discover": "vsa",
     "backup": "vsa",
     "restore": "vsa",
     "create_pool": "mediaagent",
+    "keep_secret": "mediaagent",
     "read_points": "mediaagent",
     "expire": "mediaagent",
     "verify": "mediaagent",

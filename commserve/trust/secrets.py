@@ -42,3 +42,8 @@ def sealed_for(connection: sa.Connection, owner: str, agent_id: str) -> bytes:
     found = sa.select(sealed_secrets.c.sealed)
     mine = found.where(sealed_secrets.c.owner == owner, sealed_secrets.c.agent_id == agent_id)
     return connection.execute(mine).scalar() or b""
+
+
+def forget(connection: sa.Connection, owner: str) -> None:
+    """The owner is gone."""
+    connection.execute(sa.delete(sealed_secrets).where(sealed_secrets.c.owner == owner))

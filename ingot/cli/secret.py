@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import getpass
 import importlib
+import json
 import os
 import stat
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingot.cli.screen import Screen
 from ingot.faults import SecretNeeded, SecretUnreadable, UsageWrong
@@ -159,6 +160,17 @@ def write_private(path: Path, text: str) -> None:
             os.close(directory)
     except OSError as error:
         raise SecretUnreadable(f"{path}: cannot be made: {error.strerror}") from error
+
+
+def document_in(path: Path, screen: Screen) -> dict[str, Any]:
+    """A secret that is a JSON object. Raises SecretUnreadable, whose message holds nothing of it."""
+    try:
+        found = json.loads(_read(path, screen))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise SecretUnreadable(f"{path}: expected a JSON object, found something else")
+    return found
 
 
 def _read(path: Path, screen: Screen) -> str:

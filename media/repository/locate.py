@@ -13,25 +13,38 @@ from media.repository.local import LocalRepository
 from media.repository.paced import Paced
 from media.repository.probe import Abilities, probe
 from media.repository.retrying import Retrying
+from media.repository.s3_credentials import Credentials
 from runtime.pacing import Pace
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _KNOWN = "known are s3://bucket/prefix, file:///path and a plain path"
 
 
-def open_place(url: str, counts: Counts | None = None, pace: Pace | None = None) -> Repository:
+def open_place(
+    url: str, counts: Counts | None = None, pace: Pace | None = None, credentials: Credentials = lambda: None
+) -> Repository:
     """The place that `url` names; whether a repository lies there is decided by its ingot.json.
 
-    A directory that does not exist is a place too: an empty one. Nobody is asked yet whether a bucket exists. Raises
-    RepositoryUrlUnknown, RepositoryDenied, and RepositoryUnfit when something that is no directory lies there.
+    A directory that does not exist is a place too: an empty one. Nobody is asked yet whether a bucket exists, to which
+    `credentials` are shown. Raises RepositoryUrlUnknown, RepositoryDenied, and RepositoryUnfit when something that is
+    no directory lies there.
     """
     in_bucket = url.startswith("s3://")
-    place = _bucket(url) if in_bucket else LocalRepository(_path(url))
+    place = _bucket(url, credentials) if in_bucket else LocalRepository(_path(url))
     if counts is not None:
         place = Counted(place, counts)
     if pace is not None:
         place = Paced(place, pace)
     return Retrying(place) if in_bucket else place  # outermost: what is asked again is paced and counted again
+
+
+def place_name(url: str) -> str:
+    """The URL in the one form that the place itself would say. Raises RepositoryUrlUnknown."""
+    if url.startswith("s3://"):
+        from media.repository.s3_url import parse_s3_url  # noqa: PLC0415 # as below
+
+        return parse_s3_url(url).text
+    return _path(url).absolute().as_uri()
 
 
 def probe_place(url: str) -> Abilities:
@@ -45,11 +58,12 @@ def probe_place(url: str) -> Abilities:
     return found
 
 
-def _bucket(url: str) -> Repository:
+def _bucket(url: str, credentials: Credentials) -> Repository:
     from media.repository.s3 import S3Repository  # noqa: PLC0415 # half a second that a local disk need not wait for
+    from media.repository.s3_client import connecting_with  # noqa: PLC0415
     from media.repository.s3_url import parse_s3_url  # noqa: PLC0415
 
-    return S3Repository(parse_s3_url(url))
+    return S3Repository(parse_s3_url(url), connecting_with(credentials))
 
 
 def _path(url: str) -> Path:

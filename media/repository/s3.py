@@ -20,7 +20,6 @@ from botocore.exceptions import ClientError
 
 from media.container import is_of_data
 from media.faults import (
-    CredentialsExpired,
     DeleteDenied,
     ObjectExists,
     ObjectMissing,
@@ -192,17 +191,17 @@ class S3Repository:
             return self._connecting(self._url)
 
     def _asking(self, operation: str, name: str, ask: Callable[[Any], T]) -> T:
-        """The answer to one request; asked a second time where the chain has newer credentials than the expired."""
+        """The answer to one request; asked a second time where there are newer credentials than those refused."""
         connection = self._connection
         try:
             with translated(operation, name, self.url):
                 return ask(connection.client)
-        except CredentialsExpired:
+        except RepositoryDenied:
             with self._reconnecting:
                 if self._connection is connection:  # no other thread was here before
                     self._connection = self._connect()
                 newer = self._connection
-            if (newer.access_key, newer.token) == (connection.access_key, connection.token):
+            if newer == connection:
                 raise
             with translated(operation, name, self.url):
                 return ask(newer.client)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import boto3
 from botocore.config import Config
 
+from media.repository.s3_credentials import Credentials
 from media.repository.s3_url import S3Url
 
 CONNECTIONS = 64  # as many as requests in flight: one more would be opened, used once and thrown away
@@ -15,12 +18,14 @@ _CONNECT_SECONDS = 10
 READ_SECONDS = 60  # without a byte
 
 
-class Connection(NamedTuple):
-    """A client, and the credentials it began with: what tells later whether the chain has newer ones."""
+@dataclass(frozen=True)
+class Connection:
+    """A client, and the credentials it began with: what tells later whether there are newer ones."""
 
-    client: Any
+    client: Any = field(compare=False)
     access_key: str
-    token: str | None
+    secret_key: str = field(repr=False)
+    token: str | None = field(repr=False)
 
 
 def connect_with_wrong_secret(url: S3Url, connection: Connection) -> Connection:
@@ -68,4 +73,21 @@ def connect(url: S3Url, session: boto3.Session | None = None) -> Connection:
     )
     credentials = session.get_credentials()
     frozen = None if credentials is None else credentials.get_frozen_credentials()
-    return Connection(client, *((frozen.access_key, frozen.token) if frozen else ("", None)))
+    return Connection(client, *((frozen.access_key, frozen.secret_key, frozen.token) if frozen else ("", "", None)))
+
+
+def connecting_with(credentials: Credentials) -> Callable[[S3Url], Connection]:
+    """`connect`, with what `credentials` gives each time."""
+
+    def connect_with(url: S3Url) -> Connection:
+        given = credentials()
+        if given is None:
+            return connect(url)
+        session = boto3.Session(
+            aws_access_key_id=given.access_key_id,
+            aws_secret_access_key=given.secret_access_key,
+            aws_session_token=given.session_token,
+        )
+        return connect(url, session)
+
+    return connect_with

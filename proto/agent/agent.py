@@ -17,6 +17,7 @@ from proto.agent.joining import load_membership
 from proto.agent.line import Line
 from proto.agent.loop import Handler, Loop
 from proto.agent.metrics import AgentMetrics
+from proto.sealing import unseal
 from runtime.certificates import Identity, load_key, public_der, save_identity, signing_request
 from runtime.clock import Clock
 from runtime.faults import Fault
@@ -47,6 +48,10 @@ class Agent:
         """What secrets are sealed to, and what the certificate is of."""
         return load_key(self.identity.key)
 
+    def unseal(self, sealed: bytes, owner: str) -> bytes:
+        """A secret that was sealed to us. Raises SealBroken."""
+        return unseal(sealed, self.key, owner, self.membership.agent.uri)
+
     def start(
         self,
         about_us: Callable[[], agents_pb2.RegisterRequest],
@@ -66,6 +71,11 @@ class Agent:
         self.loop.start()
         threading.Thread(target=self._keep_renewed, name="renew", daemon=True).start()
         return self.loop
+
+    def register_again(self) -> None:
+        """What was registered has changed."""
+        if self.loop is not None:
+            self.loop.register_again()
 
     def drain(self, grace_seconds: float) -> None:
         """Let work end; return what does not end in time."""

@@ -96,6 +96,13 @@ class Loop:
         """Whether the CommServe knew us within so many seconds."""
         return self._registered.wait(seconds)
 
+    def register_again(self) -> None:
+        """Say anew what `about_us` says; what runs goes on."""
+        try:
+            self._register()
+        except Fault:
+            self._registered.clear()  # the next heartbeat tries it
+
     @property
     def healthy(self) -> bool:
         """Whether its threads run."""

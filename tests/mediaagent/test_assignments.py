@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from media.backup import Backup, Source
-from media.faults import RepositoryExists, SessionEnded
+from media.faults import CredentialsMissing, CredentialsWrong, RepositoryExists, SessionEnded
 from media.marks import MarkKind, put_mark, read_marks
 from media.recovery_point import Commit, RecoveryPoint, list_points
 from media.session import Process, Session
@@ -21,10 +22,13 @@ from mediaagent.pool_store import PoolStore
 from mediaagent.pools_served import PoolsServed
 from proto import agents_pb2
 from proto.agent.work import Work
+from proto.sealing import SealBroken, seal, unseal
+from runtime.certificates import new_key, public_der
 from runtime.clock import SystemClock
 from runtime.faults import Fault
 from tests.media.fakes import SparseDisk
 from tests.media.workbench import MACHINE, begin, noise
+from tests.s3.own_server import OwnServer
 
 DATA = noise(1, 300_000)
 
@@ -35,6 +39,7 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.clock = SystemClock()
+        self.key = new_key()
         self.pages: list[agents_pb2.PointsPage] = []
         self.sessions = 0
         self.start()
@@ -43,7 +48,19 @@ class Site:
         self.open = OpenPools()
         self.served = PoolsServed(PoolStore(self.directory / "state", self.clock), [], self.open, Verify.ALL)
         self.served.open_waiting()
-        self._work = Assignments(self.served, self._read, lambda _: self.sessions, self.clock).handlers()
+        self._work = Assignments(
+            self.served, self._open_more, self._read, lambda _: self.sessions, self._unseal, self.clock
+        ).handlers()
+
+    def _open_more(self) -> None:
+        self.served.open_waiting()
+
+    def _unseal(self, sealed: bytes, owner: str) -> bytes:
+        return unseal(sealed, self.key, owner, "ingot://agent/mediaagent/m")
+
+    def sealed(self, credentials: dict[str, str], owner: str = "pool:P") -> bytes:
+        public = public_der(self.key.public_key())
+        return seal(json.dumps(credentials).encode(), public, owner, "ingot://agent/mediaagent/m")
 
     def _read(self, pages: Any) -> int:
         self.pages = list(pages)
@@ -108,6 +125,51 @@ def test_a_creation_that_is_repeated_finds_its_own_pool_and_takes_nobody_elses(s
     site.create("open", encrypted=False)
     with pytest.raises(RepositoryExists):
         site.create("open", encrypted=False)
+
+
+NEWER = {"access_key_id": "NEWER", "secret_access_key": "another", "session_token": "t"}
+
+
+def kept_credentials(site: Site) -> list[dict[str, str]]:
+    paths = list((site.directory / "state").rglob("s3.json"))
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in paths)
+    return [json.loads(path.read_text()) for path in paths]
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_pool_in_s3_uses_the_credentials_that_were_sealed_to_its_media_agent_and_newer_ones(
+    site: Site, own_server: OwnServer
+) -> None:
+    service = own_server.service
+    url = service.url(service.new_bucket())
+    right = {"access_key_id": service.access_key, "secret_access_key": service.secret_key}
+    wrong = right | {"secret_access_key": "not this"}
+
+    def create(sealed: bytes) -> OpenPool:
+        asked = agents_pb2.CreatePool(name="cloud", url=url, encrypted=True, sealed_secret=sealed, pool="P")
+        return site.open.get(site.do("create_pool", asked)["pool"])
+
+    with pytest.raises(CredentialsWrong):
+        create(site.sealed(wrong))
+    with pytest.raises(SealBroken):
+        create(site.sealed(right, "pool:another"))
+    with pytest.raises(CredentialsMissing):
+        create(b"")
+    assert kept_credentials(site) == []
+    served = create(site.sealed(right))
+    site.back_up(served)
+    own_server.secret_by_access_key = {"NEWER": "another"}
+    own_server.accepts_token = lambda token: token == "t"
+    for refused in (wrong, right):
+        with pytest.raises(CredentialsWrong):
+            site.do("keep_secret", agents_pb2.KeepSecret(pool="P", url=url, sealed_secret=site.sealed(refused)))
+    assert kept_credentials(site) == [right]
+    site.do("keep_secret", agents_pb2.KeepSecret(pool="P", url=url, sealed_secret=site.sealed(NEWER)))
+    assert kept_credentials(site) == [NEWER]
+    site.back_up(served)
+    site.open.close()
+    site.start()
+    assert len(list_points(site.open.get(served.id).pool).commits) == 2
 
 
 def test_a_pool_whose_repository_is_away_does_not_hide_the_others(site: Site) -> None:
