@@ -1,0 +1,117 @@
+"""A machine as a test sees it: what its guest does, and what is on its disks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.sim.vcenter.disks import Disk
+from tests.sim.vcenter.machine import Machine
+from tests.sim.vcenter.power import turn
+from tests.sim.vcenter.reconfiguration import grow
+from tests.sim.vcenter.snapshots import Snapshot, every_snapshot, make, remove
+
+
+class SimMachine:
+    """Disks are numbered from 0 in the order of their keys."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._lock = machine.vcenter.changes.lock
+
+    @property
+    def moid(self) -> str:
+        return self.machine.moid
+
+    @property
+    def name(self) -> str:
+        return self.machine.name
+
+    @property
+    def instance_uuid(self) -> str:
+        return str(self.machine.config.instanceUuid)
+
+    def disk(self, number: int) -> Disk:
+        with self._lock:
+            return self.machine.disks[sorted(self.machine.disks)[number]]
+
+    def guest_write(self, disk: int, offset: int, data: bytes) -> None:
+        """The guest writes: into the top layer, noted by change tracking."""
+        with self._lock:
+            self.disk(disk).write(offset, data)
+
+    def disk_bytes(
+        self, disk: int, snapshot: Snapshot | None = None, offset: int = 0, length: int | None = None
+    ) -> bytes:
+        """What the disk shows, now or in a snapshot."""
+        with self._lock:
+            found = self.disk(disk)
+            layers = None if snapshot is None else snapshot.layers[found.key]
+            size = found.size if snapshot is None else snapshot.sizes[found.key]
+            return found.read(offset, size - offset if length is None else length, layers)
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        with self._lock:
+            return every_snapshot(self.machine)
+
+    def take_snapshot(self, name: str = "a user's", description: str = "") -> Snapshot:
+        """As a person would by hand."""
+        with self._lock:
+            return make(self.machine, name, description, quiesced=False)
+
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            remove(snapshot, children=False)
+
+    def power_loss(self) -> None:
+        """The host loses power and comes back: change tracking begins anew."""
+        with self._lock:
+            turn(self.machine, "poweredOff")
+            self.reset_tracking()
+            turn(self.machine, "poweredOn")
+
+    def power_off(self) -> None:
+        with self._lock:
+            turn(self.machine, "poweredOff")
+
+    def power_on(self) -> None:
+        with self._lock:
+            turn(self.machine, "poweredOn")
+
+    def reset_tracking(self) -> None:
+        """Every disk's change ids have another uuid from now on."""
+        with self._lock:
+            for disk in self.machine.disks.values():
+                if disk.tracking.is_active:
+                    disk.tracking.reset()
+            self.machine.refresh_disks()
+            self.machine.touch()
+
+    def fail_tracking(self, reason: str | None) -> None:
+        """Questions about changes fail with noTrack, noEpoch, cannotGetChanges; None: they work again."""
+        for disk in self.machine.disks.values():
+            disk.tracking.fails_with = reason
+
+    def drop_changes_at_consolidation(self, *, drop: bool = True) -> None:
+        """Known bug: what was written while a snapshot was open is forgotten when it is removed."""
+        for disk in self.machine.disks.values():
+            disk.tracking.drops_at_consolidation = drop
+
+    def drop_changes_beyond(self, boundary: int = 128 << 30) -> None:
+        """Known bug: after growing over the boundary, changes behind it are not noted."""
+        for disk in self.machine.disks.values():
+            disk.tracking.drops_beyond = boundary
+
+    def resize(self, disk: int, size: int) -> None:
+        """A person grows a disk."""
+        with self._lock:
+            grow(self.machine, self.disk(disk), size)
+            self.machine.touch()
+
+    def set_custom(self, field: str, value: str) -> None:
+        self.machine.vcenter.custom_fields.set(self.machine, field, value)
+
+    def move(self, host: Any) -> None:
+        """vMotion to another host."""
+        with self._lock:
+            self.machine.move_to(host)
