@@ -23,11 +23,12 @@ from commserve.access.roles import EVERYTHING
 from commserve.agents.service import AgentsService
 from commserve.api.app import make_app
 from commserve.faults import StateUnfit
+from commserve.jobs.lifecycle import Policy
 from commserve.metrics import Figures
 from commserve.moments import present
 from commserve.scheduler import LOOK_SECONDS, Scheduler
 from commserve.services import Services, assemble
-from commserve.settings import CommServeSettings, is_loopback, split
+from commserve.settings import CommServeSettings, is_loopback, kept, split
 from commserve.store.engine import open_store
 from commserve.store.migrate import bring_up
 from commserve.store.tables import users
@@ -61,7 +62,8 @@ def serve(settings: CommServeSettings) -> None:
     hosts = sorted({*settings.names, *(host for host in (http_host, agents_host) if host not in ("0.0.0.0", "::"))})
     identity = authority.server_identity(settings.state / "server", hosts, now)
     address = settings.agents_address or f"{agents_host if is_loopback(agents_host) else ''}:{agents_port}"
-    services = assemble(store, clock, authority, address, draining=lambda: life.draining)
+    policy = Policy(keep=kept(settings.keep_jobs_days))
+    services = assemble(store, clock, authority, address, policy=policy, draining=lambda: life.draining)
     _first_person(services, settings.state / FIRST_TOKEN)
     service = AgentsService(services)
     metrics = MetricsServer(registry, settings.metrics.host, settings.metrics.port)

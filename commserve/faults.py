@@ -35,6 +35,13 @@ class RequestInvalid(CommServeFault):
     status = 422
 
 
+class RequestTooLong(CommServeFault):
+    """A request's body is longer than any that makes sense."""
+
+    code = "commserve.request_too_long"
+    status = 413
+
+
 class NameTaken(CommServeFault):
     """A name is in use already."""
 

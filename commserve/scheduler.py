@@ -126,6 +126,7 @@ class Scheduler:
     def _forget(self, now: datetime) -> bool:
         with self._services.store.writing() as connection:
             connection.execute(sa.delete(answers).where(answers.c.created_at < now - _KEEP_ANSWERS))
+            self._services.progress.forget(connection, now)
         return False
 
 

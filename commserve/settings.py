@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from runtime.settings import SettingsInvalid
@@ -28,8 +29,19 @@ class CommServeSettings:
     agents_address: str = ""  # as agents are to dial it, where that is not `agents` on the host that they know us by
     log_level: str = "info"
     drain_seconds: float = 20.0
+    keep_jobs_days: int = 90  # after they ended
     metrics: Metrics = Metrics()
     ends_with_parent: bool = False  # for `ingot up`, whose children do not outlive it
+
+
+LEAST_DAYS = 8  # a hypervisor that is looked at once a week is known by its last look
+
+
+def kept(days: int) -> timedelta:
+    """How long jobs are kept. Raises SettingsInvalid."""
+    if days < LEAST_DAYS:
+        raise SettingsInvalid(f"keep_jobs_days: expected {LEAST_DAYS} or more, found {days}")
+    return timedelta(days=days)
 
 
 def split(address: str, name: str) -> tuple[str, int]:

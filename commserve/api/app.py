@@ -6,11 +6,13 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
 from commserve.api import agents, asking, hypervisors, jobs, machines, plans, points, pools, problems, rules, users
+from commserve.api.body_limit import BodyLimit
 from commserve.api.call import Replayed
 from commserve.api.problems import Problem
 from commserve.services import Services
 
 PREFIX = "/api/v1"
+_MOST_BYTES = 1 << 20  # of a request's body
 
 health = APIRouter(tags=["health"])
 
@@ -49,11 +51,11 @@ def make_app(services: Services) -> FastAPI:
         version="1",
         docs_url=None,
         redoc_url=None,
-        max_body_size=1 << 20,
         openapi_url=f"{PREFIX}/openapi.json",
         responses={"4XX": {"model": Problem, "description": "Refused", "content": {problems.MEDIA_TYPE: {}}}},
     )
     app.state.services = services
+    app.add_middleware(BodyLimit, most_bytes=_MOST_BYTES)
     problems.install(app)
     app.add_exception_handler(Replayed, _replayed)
     for router in ROUTERS:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from commserve.faults import NotAuthenticated, NotFound, RequestInvalid, Unexpected
+from commserve.faults import NotAuthenticated, NotFound, RequestInvalid, RequestTooLong, Unexpected
 from runtime.faults import Fault
 
 MEDIA_TYPE = "application/problem+json"
@@ -68,7 +68,9 @@ def _of_validation(_request: Request, error: Exception) -> Response:
 def _of_http(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError(type(error))
-    code = {401: NotAuthenticated.code, 404: NotFound.code}.get(error.status_code, RequestInvalid.code)
+    code = {401: NotAuthenticated.code, 404: NotFound.code, 413: RequestTooLong.code}.get(
+        error.status_code, RequestInvalid.code
+    )
     answer = problem(error.status_code, code, str(error.detail), "never")
     answer.headers.update(error.headers or {})
     return answer

@@ -55,6 +55,7 @@ class Policy:
     longest_wait: timedelta = timedelta(minutes=30)
     queue: timedelta = timedelta(days=7)
     settle: timedelta = timedelta(days=1)
+    keep: timedelta = timedelta(days=90)  # what ended
     most_returns: int = 20
 
 
@@ -206,6 +207,11 @@ def cancelled(job: Any, by: str, now: datetime) -> Changes:
     if job.state == State.QUEUED:
         return _ended(job, State.CANCELLED, now) | {"cancelled_by": by}
     return {"state": step(job, State.CANCELLING), "cancelled_by": by, "cancel_at": now}
+
+
+def refused(job: Any, failure: Failure, now: datetime) -> Changes:
+    """QUEUED, and nobody will ever take it."""
+    return _ended(job, State.FAILED, now) | _fault(failure)
 
 
 def watched(job: Any, now: datetime, policy: Policy) -> Changes | None:

@@ -18,7 +18,10 @@ from commserve.jobs import lifecycle
 from commserve.jobs.backlog import close_run
 from commserve.jobs.lifecycle import Changes, Failure, Policy, Report
 from commserve.jobs.states import ACTIVE, ENDED, LEASED, State
-from commserve.store.tables import jobs, leases
+from commserve.jobs.stranded import stranded
+from commserve.store.tables import jobs, leases, runs
+
+_FORGET_AT_ONCE = 1000  # a writer waits for whoever writes
 
 
 class Answer(enum.Enum):
@@ -94,7 +97,17 @@ class Progress:
             if changes is not None:
                 self.apply(connection, job, changes, now)
                 count += 1
+        for job, fault in stranded(connection):
+            self.apply(connection, job, lifecycle.refused(job, Failure.of(fault), now), now)
+            count += 1
         return count
+
+    def forget(self, connection: sa.Connection, now: datetime) -> None:
+        """Drop some of what ended too long ago: jobs with their leases, and runs. Not all at once, if it is much."""
+        before = now - self.policy.keep
+        for table in (jobs, runs):
+            old = sa.select(table.c.id).where(table.c.ended_at < before).limit(_FORGET_AT_ONCE)
+            connection.execute(sa.delete(table).where(table.c.id.in_(old)))
 
     def apply(self, connection: sa.Connection, job: Any, changes: Changes, now: datetime) -> Any:
         """Write changes to a job that was read in this transaction; the row afterwards."""

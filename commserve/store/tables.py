@@ -211,6 +211,7 @@ runs = sa.Table(
     _at("ended_at"),
     sa.UniqueConstraint("plan_id", "due_at"),
 )
+sa.Index(None, runs.c.ended_at)
 
 jobs = sa.Table(
     "jobs",
@@ -233,6 +234,7 @@ jobs = sa.Table(
     _count("streams", 1),
     _document("arguments"),
     _text("requested_by"),
+    _text("trace"),  # 32 hexadecimal digits: what was asked for together, or became due together
     _at("created_at", null=False),
     _at("not_before_at", null=False),
     _at("deadline_at", null=False),
@@ -273,6 +275,7 @@ sa.Index("ix_jobs_queue", jobs.c.state, jobs.c.role, jobs.c.plan_id, jobs.c.urge
 sa.Index(None, jobs.c.machine_id, jobs.c.id)
 sa.Index(None, jobs.c.run_id, jobs.c.state)
 sa.Index(None, jobs.c.plan_id, jobs.c.id)
+sa.Index(None, jobs.c.ended_at)
 
 leases = sa.Table(
     "leases",

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from commserve.jobs.lifecycle import Failure
 from commserve.jobs.progress import Answer
 from commserve.jobs.states import State
-from commserve.store.tables import machines, plans, points, runs
+from commserve.store.tables import leases, machines, plans, points, runs
 from runtime.faults import Retry
 from tests.commserve.office import START, Office, machine
 
@@ -280,6 +280,67 @@ def test_a_job_that_nobody_takes_ends_saying_so(office: Office) -> None:
     office.look(days=7, seconds=1)
     job = office.jobs(kind="backup")[0]
     assert (job.state, job.fault_code) == ("FAILED", "commserve.job_not_taken")
+
+
+def revoked(office: Office, agent_id: str) -> str:
+    office.post(f"/agents/{agent_id}/revoke")
+    return str(office.get(f"/agents/{agent_id}")["name"])
+
+
+def outcome(office: Office, job_id: str) -> tuple[str, str, str]:
+    job = office.job(job_id)
+    return job.state, job.fault_code, job.fault_message
+
+
+def test_a_job_whose_every_agent_is_revoked_fails_at_once_and_names_them(office: Office) -> None:
+    first, second, other = (office.agent("vsa", name) for name in ("v1", "v2", "elsewhere"))
+    lab = office.hypervisor(agents=[first, second])
+    discovery = office.post(f"/hypervisors/{lab}/discover")["id"]
+    revoked(office, first)
+    office.post(f"/agents/{second}/drain")
+    office.look(seconds=5)
+    assert outcome(office, discovery)[0] == "QUEUED", "who drains comes back"
+    revoked(office, second)
+    office.look(seconds=5)
+    lost = "hypervisor lab: every VSA that reaches it is revoked: v1, v2"
+    assert outcome(office, discovery) == ("FAILED", "commserve.no_agent", lost)
+    anywhere = office.hypervisor("anywhere")
+    discovery = office.post(f"/hypervisors/{anywhere}/discover")["id"]
+    office.look(seconds=5)
+    assert outcome(office, discovery)[0] == "QUEUED"
+    revoked(office, other)
+    office.look(seconds=5)
+    assert outcome(office, discovery)[1:] == ("commserve.no_agent", "every vsa is revoked: elsewhere, v1, v2")
+
+
+def test_a_backup_into_a_pool_that_nobody_keeps_any_more_fails_at_once(office: Office) -> None:
+    due(office)
+    office.agent()
+    (media,) = office.get("/agents?role=mediaagent")["items"]
+    office.look(seconds=5)
+    assert states(office) == ["QUEUED"]
+    revoked(office, media["id"])
+    office.look(seconds=5)
+    (job,) = office.jobs(kind="backup")
+    assert job.fault_code == "commserve.no_agent"
+    assert f"every MediaAgent that keeps it is revoked: {media['name']}" in job.fault_message
+
+
+def test_what_ended_is_forgotten_after_its_time_with_its_leases_and_run(office: Office) -> None:
+    plan = due(office)
+    (old,) = office.lease(office.agent())
+    office.report(old, "DONE")
+    office.look(days=89)
+    assert office.job(old.id).state == "DONE"
+    waiting = [job.id for job in office.jobs(kind="backup", state="QUEUED")]
+    assert waiting
+    office.look(days=1, minutes=1)
+    kept = {job.id for job in office.jobs()}
+    assert old.id not in kept
+    with office.store.reading() as connection:
+        assert connection.execute(sa.select(leases.c.job_id).where(leases.c.job_id == old.id)).first() is None
+        began = connection.execute(sa.select(sa.func.min(runs.c.created_at)).where(runs.c.plan_id == plan)).scalar()
+    assert began > START.replace(hour=13), "the first run is forgotten too"
 
 
 def test_a_due_time_that_overlaps_coalesces(office: Office) -> None:
