@@ -139,7 +139,7 @@ class _Demo:
         self._progress.begin("waiting for the next full minute", 0)
         job = _until(look)
         plan = next(iter(rest.all("/plans")))
-        kept = ("name", "pool_id", "retention", "limits", "level", "sla_minutes")
+        kept = ("name", "pool_id", "retention", "limits", "hold", "level", "sla_minutes")
         rest.put(f"/plans/{plan['id']}", {**{name: plan[name] for name in kept}, "schedule": {"cron": ""}})
         return self._backup("scheduled backup", self._ended(rest, job))
 

@@ -61,13 +61,16 @@ class Backup:
         level: int,
         workers: int,
         advance: Callable[[int], None],
+        all_read: Callable[[], None] = lambda: None,
     ) -> None:
+        """`all_read` is called when the last byte was read and found steady, before what it became is durable."""
         self._log = log
         self._sources = sources
         self._clock = clock
         self._level = level
         self._worker_count = workers
         self._advance = advance
+        self._all_read = all_read
         self._phases: defaultdict[str, float] = defaultdict(float)
 
     def run(self, description: JSON) -> Report:
@@ -88,13 +91,14 @@ class Backup:
         uploads = Uploads(self._log, self._worker_count + UPLOAD_THREADS, UPLOAD_THREADS, locator.durable)
         try:
             workers = self._ingest(uploads, locator)
+            for source in self._sources:
+                source.disk.check()
+            self._all_read()
             with _Timed(self._clock, self._phases, "flush"):
                 uploads.finish()  # W6
         except BaseException:
             uploads.abandon()
             raise
-        for source in self._sources:
-            source.disk.check()
         total = _sum(worker.counts for worker in workers)
         disks = [WrittenDisk(total.data_bytes[n], source.change_id) for n, source in enumerate(self._sources)]
         statistics = {

@@ -502,6 +502,7 @@ class Backup(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     STREAMS_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """auto | none"""
     level: _builtins.int
@@ -520,6 +521,8 @@ class Backup(_message.Message):
     def media_agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___MediaAgent]:
         """the first that answers"""
 
+    @_builtins.property
+    def hold(self) -> Global___Hold: ...
     def __init__(
         self,
         *,
@@ -531,14 +534,81 @@ class Backup(_message.Message):
         level: _builtins.int = ...,
         streams: _builtins.int = ...,
         bytes_per_second: _builtins.int = ...,
+        hold: Global___Hold | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor", "machine", b"machine", "pool", b"pool"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "hypervisor", b"hypervisor", "machine", b"machine", "pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "hypervisor", b"hypervisor", "level", b"level", "machine", b"machine", "media_agents", b"media_agents", "parent", b"parent", "pool", b"pool", "streams", b"streams"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "hold", b"hold", "hypervisor", b"hypervisor", "level", b"level", "machine", b"machine", "media_agents", b"media_agents", "parent", b"parent", "pool", b"pool", "streams", b"streams"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Backup: _TypeAlias = Backup  # noqa: Y015
+
+@_typing.final
+class Hold(_message.Message):
+    """How a machine is held still while it is read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Quiesce:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _QuiesceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Hold._Quiesce.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        QUIESCE_UNSPECIFIED: Hold._Quiesce.ValueType  # 0
+        """as APPLICATION"""
+        CRASH: Hold._Quiesce.ValueType  # 1
+        """as after a power cut: the guest is told nothing"""
+        FILESYSTEM: Hold._Quiesce.ValueType  # 2
+        APPLICATION: Hold._Quiesce.ValueType  # 3
+
+    class Quiesce(_Quiesce, metaclass=_QuiesceEnumTypeWrapper): ...
+    QUIESCE_UNSPECIFIED: Hold.Quiesce.ValueType  # 0
+    """as APPLICATION"""
+    CRASH: Hold.Quiesce.ValueType  # 1
+    """as after a power cut: the guest is told nothing"""
+    FILESYSTEM: Hold.Quiesce.ValueType  # 2
+    APPLICATION: Hold.Quiesce.ValueType  # 3
+
+    SITE_FIELD_NUMBER: _builtins.int
+    QUIESCE_FIELD_NUMBER: _builtins.int
+    FAILS_UNQUIESCED_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_MINUTES_FIELD_NUMBER: _builtins.int
+    PROOF_DAYS_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """UUID of the CommServe: whose snapshots these are"""
+    quiesce: Global___Hold.Quiesce.ValueType
+    fails_unquiesced: _builtins.bool
+    """no lower level will do"""
+    snapshot_minutes: _builtins.int
+    """older than this it is let go of; 0: the agent's default"""
+    proof_days: _builtins.int
+    """every part of a disk is read once in so many, whatever changed; 0: never"""
+    @_builtins.property
+    def excluded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """keys or names of disks"""
+
+    def __init__(
+        self,
+        *,
+        site: _builtins.str = ...,
+        quiesce: Global___Hold.Quiesce.ValueType = ...,
+        fails_unquiesced: _builtins.bool = ...,
+        excluded: _abc.Iterable[_builtins.str] | None = ...,
+        snapshot_minutes: _builtins.int = ...,
+        proof_days: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_proof_days", b"_proof_days", "proof_days", b"proof_days"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_days", b"_proof_days", "excluded", b"excluded", "fails_unquiesced", b"fails_unquiesced", "proof_days", b"proof_days", "quiesce", b"quiesce", "site", b"site", "snapshot_minutes", b"snapshot_minutes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__proof_days: _TypeAlias = _typing.Literal["proof_days"]  # noqa: Y015
+    _WhichOneofArgType__proof_days: _TypeAlias = _typing.Literal["_proof_days", b"_proof_days"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__proof_days) -> _WhichOneofReturnType__proof_days | None: ...
+
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
 
 @_typing.final
 class Restore(_message.Message):
@@ -918,6 +988,47 @@ class ReportReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportReply: _TypeAlias = ReportReply  # noqa: Y015
+
+@_typing.final
+class EndedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    fence: _builtins.int
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        fence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndedRequest: _TypeAlias = EndedRequest  # noqa: Y015
+
+@_typing.final
+class EndedReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDED_FIELD_NUMBER: _builtins.int
+    ended: _builtins.bool
+    def __init__(
+        self,
+        *,
+        ended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndedReply: _TypeAlias = EndedReply  # noqa: Y015
 
 @_typing.final
 class RenewRequest(_message.Message):

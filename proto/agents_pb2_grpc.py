@@ -60,6 +60,11 @@ class AgentsStub:
                 request_serializer=proto_dot_agents__pb2.RenewRequest.SerializeToString,
                 response_deserializer=proto_dot_agents__pb2.RenewReply.FromString,
                 _registered_method=True)
+        self.Ended = channel.unary_unary(
+                '/ingot.v1.Agents/Ended',
+                request_serializer=proto_dot_agents__pb2.EndedRequest.SerializeToString,
+                response_deserializer=proto_dot_agents__pb2.EndedReply.FromString,
+                _registered_method=True)
         self.Discovered = channel.stream_unary(
                 '/ingot.v1.Agents/Discovered',
                 request_serializer=proto_dot_agents__pb2.MachinesPage.SerializeToString,
@@ -111,6 +116,13 @@ class AgentsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Ended(self, request, context):
+        """Whether nobody works on a lease any more, for certain: what it left behind may be removed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Discovered(self, request_iterator, context):
         """What a discovery found: all machines of a hypervisor, in pages that end with `last`.
         """
@@ -152,6 +164,11 @@ def add_AgentsServicer_to_server(servicer, server):
                     servicer.Renew,
                     request_deserializer=proto_dot_agents__pb2.RenewRequest.FromString,
                     response_serializer=proto_dot_agents__pb2.RenewReply.SerializeToString,
+            ),
+            'Ended': grpc.unary_unary_rpc_method_handler(
+                    servicer.Ended,
+                    request_deserializer=proto_dot_agents__pb2.EndedRequest.FromString,
+                    response_serializer=proto_dot_agents__pb2.EndedReply.SerializeToString,
             ),
             'Discovered': grpc.stream_unary_rpc_method_handler(
                     servicer.Discovered,
@@ -300,6 +317,33 @@ class Agents:
             '/ingot.v1.Agents/Renew',
             proto_dot_agents__pb2.RenewRequest.SerializeToString,
             proto_dot_agents__pb2.RenewReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ended(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingot.v1.Agents/Ended',
+            proto_dot_agents__pb2.EndedRequest.SerializeToString,
+            proto_dot_agents__pb2.EndedReply.FromString,
             options,
             channel_credentials,
             insecure,

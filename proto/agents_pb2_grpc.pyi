@@ -43,6 +43,8 @@ class AgentsStub:
     """How an assignment goes, and how it ended. Extends the lease. May be repeated."""
     Renew: _grpc.UnaryUnaryMultiCallable[_agents_pb2.RenewRequest, _agents_pb2.RenewReply]
     """A new certificate for the same agent."""
+    Ended: _grpc.UnaryUnaryMultiCallable[_agents_pb2.EndedRequest, _agents_pb2.EndedReply]
+    """Whether nobody works on a lease any more, for certain: what it left behind may be removed."""
     Discovered: _grpc.StreamUnaryMultiCallable[_agents_pb2.MachinesPage, _agents_pb2.DiscoveredReply]
     """What a discovery found: all machines of a hypervisor, in pages that end with `last`."""
     PointsRead: _grpc.StreamUnaryMultiCallable[_agents_pb2.PointsPage, _agents_pb2.PointsReadReply]
@@ -63,6 +65,8 @@ class AgentsAsyncStub(AgentsStub):
     """How an assignment goes, and how it ended. Extends the lease. May be repeated."""
     Renew: _aio.UnaryUnaryMultiCallable[_agents_pb2.RenewRequest, _agents_pb2.RenewReply]  # type: ignore[assignment]
     """A new certificate for the same agent."""
+    Ended: _aio.UnaryUnaryMultiCallable[_agents_pb2.EndedRequest, _agents_pb2.EndedReply]  # type: ignore[assignment]
+    """Whether nobody works on a lease any more, for certain: what it left behind may be removed."""
     Discovered: _aio.StreamUnaryMultiCallable[_agents_pb2.MachinesPage, _agents_pb2.DiscoveredReply]  # type: ignore[assignment]
     """What a discovery found: all machines of a hypervisor, in pages that end with `last`."""
     PointsRead: _aio.StreamUnaryMultiCallable[_agents_pb2.PointsPage, _agents_pb2.PointsReadReply]  # type: ignore[assignment]
@@ -110,6 +114,14 @@ class AgentsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agents_pb2.RenewReply, _abc.Awaitable[_agents_pb2.RenewReply]]:
         """A new certificate for the same agent."""
+
+    @_abc_1.abstractmethod
+    def Ended(
+        self,
+        request: _agents_pb2.EndedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agents_pb2.EndedReply, _abc.Awaitable[_agents_pb2.EndedReply]]:
+        """Whether nobody works on a lease any more, for certain: what it left behind may be removed."""
 
     @_abc_1.abstractmethod
     def Discovered(

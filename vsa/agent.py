@@ -34,7 +34,9 @@ def serve(settings: VsaSettings) -> None:
         log().info("starting", version=VERSION, agent=agent.membership.agent.uri)
 
         def means() -> Means:
-            return Means(agent.identity, clock, settings.workers)  # asked each time: certificates are renewed
+            return Means(
+                agent.identity, clock, settings.workers, agent.line.ended
+            )  # asked each time: certificates are renewed
 
         def discover_(work: Work) -> Mapping[str, Any]:
             return discover(work, agent.line, clock)

@@ -110,6 +110,13 @@ class MachineUnfit(SourceFault):
     code = "vsa.machine_unfit"
 
 
+class MachineMoved(SourceFault):
+    """A machine or its disks moved to another host or datastore while they were read: what was read does not count."""
+
+    code = "vsa.machine_moved"
+    retry = Retry.LATER
+
+
 class DescriptionInvalid(SourceFault):
     """The description of a machine is not what it should be; nothing of it was used."""
 

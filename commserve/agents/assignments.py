@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from commserve.jobs.lifecycle import Policy, is_settling
+from commserve.plans.promise import Hold
 from commserve.store.tables import agents, hypervisors, machines, pool_agents, pools
 from commserve.trust.secrets import sealed_for
 from proto import agents_pb2
@@ -23,9 +24,11 @@ _SETTLE = "read_register"
 class Assignments:
     """Makes them. `sign_key` signs tickets."""
 
-    def __init__(self, sign_key: Any, policy: Policy) -> None:
+    def __init__(self, sign_key: Any, policy: Policy, site: str) -> None:
+        """`site` is the UUID by which what this CommServe's agents leave behind is known."""
         self._sign_key = sign_key
         self._policy = policy
+        self._site = site
 
     def of(self, connection: sa.Connection, job: Any, agent: Any, rate: int, now: datetime) -> agents_pb2.Assignment:
         """For a job (a row) that this agent (a row) just leased."""
@@ -40,6 +43,8 @@ class Assignments:
             ticket=self._ticket(job, agent, operation, pool.id, now),
         )
         _FILL[operation](assignment, connection, job, agent, pool, rate)
+        if operation == "backup":
+            assignment.backup.hold.CopyFrom(_hold(job.arguments.get("hold", {}), self._site))
         return assignment
 
     def _ticket(self, job: Any, agent: Any, operation: str, pool_id: str, now: datetime) -> str:
@@ -118,6 +123,19 @@ def _backup(
             streams=asked.get("streams", 0),
             bytes_per_second=rate,
         )
+    )
+
+
+def _hold(asked: dict[str, Any], site: str) -> agents_pb2.Hold:
+    """What the plan said; jobs of the release before say nothing."""
+    hold = Hold.model_validate(asked)
+    return agents_pb2.Hold(
+        site=site,
+        quiesce=agents_pb2.Hold.Quiesce.Value(hold.quiesce.upper()),
+        fails_unquiesced=not hold.fall_back,
+        excluded=hold.exclude_disks,
+        snapshot_minutes=hold.snapshot_minutes,
+        proof_days=hold.proof_days,
     )
 
 

@@ -52,7 +52,9 @@ class AgentsService(AgentsServicer):
         self._services = services
         self._store = services.store
         self._progress = services.progress
-        self._assignments = Assignments(services.authority.ticket_key, services.progress.policy)
+        self._assignments = Assignments(
+            services.authority.ticket_key, services.progress.policy, services.authority.site
+        )
 
     def Register(self, request: agents_pb2.RegisterRequest, context: grpc.ServicerContext) -> agents_pb2.RegisterReply:
         skew.check(request.version, VERSION)
@@ -138,6 +140,12 @@ class AgentsService(AgentsServicer):
             joining.agent_of(connection, caller)
             chain = joining.renew(connection, self._services.authority, caller, request.csr, self._now())
         return agents_pb2.RenewReply(certificate=chain, authority=self._services.authority.pem)
+
+    def Ended(self, request: agents_pb2.EndedRequest, context: grpc.ServicerContext) -> agents_pb2.EndedReply:
+        with self._store.reading() as connection:
+            joining.agent_of(connection, caller_of(context))
+            ended = self._progress.surely_ended(connection, request.job, request.fence, self._now())
+        return agents_pb2.EndedReply(ended=ended)
 
     def Discovered(
         self, request_iterator: Iterator[agents_pb2.MachinesPage], context: grpc.ServicerContext

@@ -42,6 +42,7 @@ class Plan(BaseModel):
     schedule: Schedule
     retention: Retention
     limits: Any
+    hold: Any
     level: int
     sla_minutes: int
     created_at: Moment
@@ -140,7 +141,7 @@ def _read(call: Call, key: str) -> Plan:
 
 
 def _show(row: dict[str, Any]) -> Plan:
-    return Plan.model_validate({**row, **row["promise"]})
+    return Plan.model_validate({**row, **Promise.model_validate(row["promise"]).model_dump()})
 
 
 def _points_of(call: Call, machine_id: str) -> list[retention.Point]:

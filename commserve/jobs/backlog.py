@@ -98,7 +98,12 @@ def backup_of(
         first=machine.last_point_at is None,
         streams=max(1, promise.limits.streams),
         attempts_allowed=promise.limits.attempts,
-        arguments={"parent": "auto", "level": promise.level, "streams": promise.limits.streams},
+        arguments={
+            "parent": "auto",
+            "level": promise.level,
+            "streams": promise.limits.streams,
+            "hold": promise.hold.model_dump(mode="json"),
+        },
     )
 
 

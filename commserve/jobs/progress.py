@@ -45,6 +45,16 @@ class Progress:
         mine = sa.and_(jobs.c.assignment_id == assignment_id, jobs.c.fence == fence, jobs.c.agent_id == agent_id)
         return connection.execute(sa.select(jobs).where(mine)).one_or_none()
 
+    def surely_ended(self, connection: sa.Connection, job_id: str, fence: int, now: datetime) -> bool:
+        """Whether nobody works on that lease any more.
+
+        An agent whose lease was lost may not know yet: it stops by itself within the length of a lease. A lease that
+        nobody here knows is of a job that was forgotten long ago, or of a database that was put back: not our word.
+        """
+        wanted = sa.select(leases.c.ended_at).where(leases.c.job_id == job_id, leases.c.fence == fence)
+        ended_at = connection.execute(wanted).scalar()
+        return ended_at is not None and now - ended_at >= self.policy.lease
+
     def report(
         self, connection: sa.Connection, agent_id: str, assignment_id: str, fence: int, report: Report, now: datetime
     ) -> tuple[Answer, Any | None]:

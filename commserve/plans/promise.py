@@ -107,12 +107,31 @@ class Limits(Document):
     bandwidth: tuple[Bandwidth, ...] = Field(default=(), max_length=50, description="the first whose hours fit counts")
 
 
+class Hold(Document):
+    """How a machine is held still while it is read; only hypervisors that can do such things look at it."""
+
+    quiesce: Literal["crash", "filesystem", "application"] = Field(
+        default="application", description="what the guest is asked for; crash asks it for nothing"
+    )
+    fall_back: bool = Field(default=True, description="to the next lower level, with a warning; else the backup fails")
+    exclude_disks: tuple[Annotated[str, Field(min_length=1, max_length=255)], ...] = Field(
+        default=(), max_length=100, description="keys or names of disks that are left out"
+    )
+    snapshot_minutes: Annotated[int, Field(ge=5, le=30 * 24 * 60)] = Field(
+        default=24 * 60, description="a backup whose snapshot is older gives up"
+    )
+    proof_days: Annotated[int, Field(ge=0, le=3650)] = Field(
+        default=30, description="every part of a disk is read once in so many days, changed or not; 0: never"
+    )
+
+
 class Promise(Document):
     """A plan, but for its name and pool."""
 
     schedule: Schedule = Schedule()
     retention: Retention = Retention(daily=30)
     limits: Limits = Limits()
+    hold: Hold = Hold()
     level: Annotated[int, Field(ge=1, le=19)] = Field(default=1, description="of compression")
     sla_minutes: Annotated[int, Field(ge=0, le=10 * 366 * 24 * 60)] = Field(
         default=0, description="the newest recovery point is never older; 0: nothing is promised"

@@ -11,6 +11,7 @@ signing request is ignored.
 from __future__ import annotations
 
 import ipaddress
+import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -58,6 +59,11 @@ class Authority:
     def fingerprint(self) -> str:
         """What a join token pins."""
         return fingerprint(self._certificate)
+
+    @property
+    def site(self) -> str:
+        """A UUID for what this site's agents leave behind elsewhere: as long as the authority lives, it is the same."""
+        return str(uuid.UUID(hex=self.fingerprint[:32]))
 
     @property
     def ticket_public_key(self) -> bytes:

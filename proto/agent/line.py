@@ -52,6 +52,12 @@ class Line:
         with calling(self._peer):
             return self._stub.Renew(agents_pb2.RenewRequest(csr=csr), timeout=_CALL_SECONDS)
 
+    def ended(self, job: str, fence: int) -> bool:
+        """Whether nobody works on that lease any more, for certain."""
+        with calling(self._peer):
+            request = agents_pb2.EndedRequest(job=job, fence=fence)
+            return self._stub.Ended(request, timeout=_CALL_SECONDS).ended
+
     def discovered(self, pages: Iterable[agents_pb2.MachinesPage]) -> int:
         """How many machines were taken."""
         with calling(self._peer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +10,25 @@ from media.backup import Backup, Report
 from media.faults import ParentDamaged
 from media.ids import sid_text
 from media.recovery_point import Machine
-from media.session_log import DiskName
+from proto import agents_pb2
 from proto.agent.work import Work
 from runtime.certificates import Identity
 from runtime.clock import Waiting
 from runtime.tasks import worker_count
 from vsa.backup.leased_log import LeasedLog
 from vsa.backup.remote_log import RemoteLog, Wanted
-from vsa.hypervisors import Held
+from vsa.faults import MachineMoved
+from vsa.hypervisors import Held, Purpose, QuiesceLevel, Wish
 from vsa.hypervisors.known import open_hypervisor
 from vsa.media_agent import MediaAgentLine
 from vsa.reach import reached
+
+LEVELS: dict[int, QuiesceLevel] = {
+    agents_pb2.Hold.CRASH: "crash",
+    agents_pb2.Hold.FILESYSTEM: "filesystem",
+    agents_pb2.Hold.APPLICATION: "application",
+}
+_MOVES = 3  # of a machine during one backup, before it is left for later
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Means:
     identity: Identity
     clock: Waiting
     workers: int  # threads of one backup or restore; 0: as many as cores, five at most
+    ended: Callable[[str, int], bool]  # whether the CommServe says that this lease of a job is over for certain
 
 
 def back_up(work: Work, means: Means) -> dict[str, Any]:
@@ -42,14 +52,10 @@ def back_up(work: Work, means: Means) -> dict[str, Any]:
     hypervisor = open_hypervisor(source.name, source.kind, source.settings, means.clock)
     began = means.clock.monotonic_seconds()
     with (
-        hypervisor.hold(wanted.machine.id) as held,
+        hypervisor.hold(wanted.machine.id, _purpose(work, means)) as held,
         reached(work, wanted.media_agents, means.identity, means.clock) as line,
     ):
-        try:
-            report = _run(work, means, line, held, wanted.parent)
-        except ParentDamaged as fault:
-            work.warnings.append(f"backed up without a parent, because it is damaged: {fault}")
-            report = _run(work, means, line, held, "none")
+        report = _read(work, means, line, held)
     point = report.point
     return {
         "recovery_point": point.id,
@@ -58,21 +64,66 @@ def back_up(work: Work, means: Means) -> dict[str, Any]:
         "seconds": means.clock.monotonic_seconds() - began,
         "phases": report.phases,
         **point.statistics,
+        **held.report(),
     }
+
+
+def _purpose(work: Work, means: Means) -> Purpose:
+    assignment, hold = work.assignment, work.assignment.backup.hold
+    return Purpose(
+        site=hold.site,
+        job=assignment.job,
+        fence=assignment.fence,
+        wish=_wish(hold),
+        warn=work.warnings.append,
+        check=work.check,
+        ended=means.ended,
+        clock=means.clock,
+    )
+
+
+def _wish(hold: agents_pb2.Hold) -> Wish:
+    """What is not said is as a plan has it that says nothing."""
+    usual = Wish()
+    return Wish(
+        quiesce=LEVELS.get(hold.quiesce, usual.quiesce),
+        fall_back=not hold.fails_unquiesced,
+        excluded=frozenset(hold.excluded),
+        snapshot_minutes=hold.snapshot_minutes or usual.snapshot_minutes,
+        proof_days=hold.proof_days if hold.HasField("proof_days") else usual.proof_days,
+    )
+
+
+def _read(work: Work, means: Means, line: MediaAgentLine, held: Held) -> Report:
+    """Once; and again without a damaged parent, or when the machine moved while it was read."""
+    parent, moved = work.assignment.backup.parent, 0
+    while True:
+        try:
+            return _run(work, means, line, held, parent)
+        except ParentDamaged as fault:
+            if parent == "none":
+                raise
+            work.warnings.append(f"backed up without a parent, because it is damaged: {fault}")
+            parent = "none"
+        except MachineMoved as fault:
+            moved += 1
+            if moved == _MOVES:
+                raise
+            work.warnings.append(f"read again: {fault}")
 
 
 def _run(work: Work, means: Means, line: MediaAgentLine, held: Held, parent: str) -> Report:
     wanted = work.assignment.backup
-    disks = [DiskName(source.key, source.disk.size) for source in held.sources]
     machine = Machine(held.machine.id, held.machine.name)
-    log = RemoteLog.begin(line, Wanted(wanted.pool.id, machine, disks, parent or "auto"), means.clock)
+    log = RemoteLog.begin(line, Wanted(wanted.pool.id, machine, list(held.disks), parent or "auto"), means.clock)
     work.warnings.extend(log.notes)
     leased = LeasedLog(log, work, means.clock)
     workers = wanted.streams or means.workers or worker_count()
     try:
-        work.begin("backup", sum(disk.size for disk in disks))
+        work.begin("backup", sum(disk.size for disk in held.disks))
+        sources = held.sources(log.parent)
     except BaseException:
         log.abort("stopped")
         raise
-    backup = Backup(leased, held.sources, means.clock, wanted.level or 1, workers, work.advance)
+    backup = Backup(leased, sources, means.clock, wanted.level or 1, workers, work.advance, held.let_go)
     return backup.run(dict(held.description))

@@ -11,7 +11,7 @@ out of the directory: links are not machines.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,13 @@ from pathlib import Path
 from media.backup import Source
 from media.disk import Disk
 from media.faults import SourceFault
+from media.recovery_point import JSON
+from media.session_log import DiskName, ParentDisk
 from runtime.clock import Clock
 from vsa.disks.formats import format_of_name
 from vsa.disks.opening import AS_NAMED, open_image
 from vsa.faults import DescriptionInvalid, HypervisorUnreachable, MachineMissing, MachineUnfit
-from vsa.hypervisors import DiskSeen, Held, MachineSeen
+from vsa.hypervisors import DiskSeen, Held, MachineSeen, Purpose
 from vsa.hypervisors.description import Description, read_description
 
 _DESCRIPTION = "machine.json"
@@ -41,6 +43,31 @@ class _Found:
     @property
     def name(self) -> str:
         return self.path.stem if self.images == (self.path,) else self.path.name
+
+
+class HeldImages:
+    """Images that are open. Nothing holds them: a change while they are read is found when all is read."""
+
+    def __init__(self, machine: MachineSeen, images: dict[str, Disk], description: JSON) -> None:
+        self.machine = machine
+        self.description = description
+        self._images = images
+
+    @property
+    def disks(self) -> Sequence[DiskName]:
+        return [DiskName(key, image.size) for key, image in self._images.items()]
+
+    def sources(self, parents: Mapping[str, ParentDisk]) -> list[Source]:  # noqa: ARG002
+        return [Source(key, image) for key, image in self._images.items()]
+
+    def distrust(self, key: str) -> None:
+        """Nobody says what changed."""
+
+    def let_go(self) -> None:
+        """Nothing is held."""
+
+    def report(self) -> JSON:
+        return {}
 
 
 class ImagesHypervisor:
@@ -63,7 +90,7 @@ class ImagesHypervisor:
             yield machine
 
     @contextmanager
-    def hold(self, machine: str) -> Iterator[Held]:
+    def hold(self, machine: str, why: Purpose) -> Iterator[Held]:  # noqa: ARG002
         found = next((each for each in self._find() if self._id(each, _said(each)[0]) == machine), None)
         if found is None:
             raise MachineMissing(f"{self._root}: expected a machine {machine}, found none")
@@ -71,12 +98,11 @@ class ImagesHypervisor:
         if seen.reason is not None:
             raise MachineUnfit(f"{found.path}: {seen.reason}")
         with ExitStack() as stack:
-            disks: list[Disk] = []
+            images: dict[str, Disk] = {}
             for path in found.images:
                 image = open_image(path, AS_NAMED, self._clock)
                 stack.callback(image.close)
-                disks.append(image)
-            sources = [Source(path.name, disk) for path, disk in zip(found.images, disks, strict=True)]
+                images[path.name] = image
             files = [{"key": path.name, "path": str(path)} for path in found.images]
             about = {
                 "name": seen.name,
@@ -85,7 +111,7 @@ class ImagesHypervisor:
                 "power_state": seen.power_state,
                 "custom_attributes": dict(seen.attributes),
             }
-            yield Held(seen, sources, {"source": "images", "machine": about, "disks": files})
+            yield HeldImages(seen, images, {"source": "images", "machine": about, "disks": files})
 
     def _find(self) -> Iterator[_Found]:
         try:

@@ -45,6 +45,18 @@ def add(
     sla: Annotated[
         int, typer.Option("--sla", metavar="MINUTES", min=0, help="The newest point is never older; 0: no promise.")
     ] = 0,
+    quiesce: Annotated[
+        str, typer.Option(metavar="LEVEL", help="What vSphere guests are asked for: application, filesystem or crash.")
+    ] = "application",
+    fall_back: Annotated[
+        bool, typer.Option("--fall-back/--no-fall-back", help="Take a lower level, with a warning, where that fails.")
+    ] = True,
+    exclude_disk: Annotated[
+        list[str] | None, typer.Option(metavar="DISK", help="Leave out disks with this name or key. Repeatable.")
+    ] = None,
+    proof_days: Annotated[
+        int, typer.Option(metavar="DAYS", min=0, help="Read unchanged parts too, each once in so many; 0: never.")
+    ] = 30,
     level: Annotated[int, typer.Option(min=1, max=19, metavar="N", help="Level of zstd compression.")] = 1,
 ) -> int:
     """Add a plan. It protects nothing until a rule names it.
@@ -60,6 +72,12 @@ def add(
         "pool_id": id_of(door.rest, "pools", pool),
         "schedule": {"cron": cron, "time_zone": time_zone},
         "retention": {"last": last, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly},
+        "hold": {
+            "quiesce": quiesce,
+            "fall_back": fall_back,
+            "exclude_disks": exclude_disk or [],
+            "proof_days": proof_days,
+        },
         "sla_minutes": sla,
         "level": level,
     }

@@ -257,6 +257,25 @@ def test_a_limit_is_divided_at_every_heartbeat(wire: Wire) -> None:
     assert {rate.assignment: rate.bytes_per_second for rate in reply.rates} == {each.id: 4500 for each in held[1:]}
 
 
+def test_a_lease_is_surely_over_once_whoever_lost_it_must_have_stopped(wire: Wire) -> None:
+    office = wire.office
+    plan = office.protect(1, schedule={"cron": ""}, hold={"quiesce": "crash", "exclude_disks": ["Hard disk 2"]})
+    vsa, agent = wire.join("vsa", "v")
+    vsa.register(agent.about())
+    office.post(f"/plans/{plan}/run")
+    (held,) = lease(vsa, 1)
+    hold = held.backup.hold
+    assert (hold.quiesce, list(hold.excluded), hold.proof_days) == (agents_pb2.Hold.CRASH, ["Hard disk 2"], 30)
+    assert hold.site == office.services.authority.site
+    assert not vsa.ended(held.job, held.fence)
+    report(vsa, held, "RETURNED")
+    assert not vsa.ended(held.job, held.fence), "it may still read"
+    office.clock.moment += timedelta(seconds=held.lease_seconds)
+    assert vsa.ended(held.job, held.fence)
+    assert not vsa.ended(held.job, held.fence + 1), "nobody knows of that one"
+    assert not vsa.ended("another", 1)
+
+
 def test_the_server_has_the_name_that_agents_expect(wire: Wire) -> None:
     """`Line` asks for it; a certificate without it would not let `register` through."""
     line, agent = wire.join("vsa", "v")

@@ -10,6 +10,7 @@ import pytest
 
 from media.faults import DiskUnreadable
 from runtime.clock import SystemClock
+from tests.vsa.hypervisors.purposes import purpose
 from vsa.faults import HypervisorUnreachable, ImageChanged, MachineMissing, MachineUnfit
 from vsa.hypervisors import DiskSeen, MachineSeen
 from vsa.hypervisors.images import ImagesHypervisor
@@ -83,7 +84,7 @@ def test_a_wrong_description_is_shown_and_that_machine_is_not_protected(root: Pa
     assert reason in str(machine.reason)
     with (
         pytest.raises(MachineUnfit, match=r"web1\.json"),
-        lab(root).hold(machine.id),
+        lab(root).hold(machine.id, purpose()),
     ):
         pass
 
@@ -110,9 +111,9 @@ def test_an_empty_image_is_shown_with_the_reason(root: Path) -> None:
 
 
 def test_a_held_machine_gives_its_disks_in_order_and_closes_them(root: Path) -> None:
-    with lab(root).hold("lab:shop:db1") as held:
-        disks = [source.disk for source in held.sources]
-        assert [source.key for source in held.sources] == ["disk-0.raw", "disk-1.raw"]
+    with lab(root).hold("lab:shop:db1", purpose()) as held:
+        disks = [source.disk for source in held.sources({})]
+        assert [source.key for source in held.sources({})] == ["disk-0.raw", "disk-1.raw"]
         buffer = bytearray(disks[0].size)
         disks[0].read_into(0, memoryview(buffer))
         assert buffer == b"shop/db1/disk-0.raw"
@@ -122,16 +123,16 @@ def test_a_held_machine_gives_its_disks_in_order_and_closes_them(root: Path) -> 
 
 
 def test_writing_to_a_held_machine_is_noticed(root: Path) -> None:
-    with lab(root).hold("lab:web1.raw") as held:
+    with lab(root).hold("lab:web1.raw", purpose()) as held:
         os.utime(root / "web1.raw", ns=(1, 1))
         with pytest.raises(ImageChanged):
-            held.sources[0].disk.check()
+            held.sources({})[0].disk.check()
 
 
 def test_a_machine_that_is_gone_is_missing(root: Path) -> None:
     with (
         pytest.raises(MachineMissing, match=r"lab:web9\.raw"),
-        lab(root).hold("lab:web9.raw"),
+        lab(root).hold("lab:web9.raw", purpose()),
     ):
         pass
 

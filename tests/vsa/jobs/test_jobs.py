@@ -39,7 +39,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def means(served: Served) -> Means:
-    return Means(served.authority.agent(VSA.role, VSA.id), SystemClock(), 2)
+    return Means(served.authority.agent(VSA.role, VSA.id), SystemClock(), 2, lambda _job, _fence: False)
 
 
 def media_agents(served: Served, *before: str) -> list[agents_pb2.MediaAgent]:
