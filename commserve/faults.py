@@ -118,7 +118,7 @@ class LeaseLost(CommServeFault):
     """An agent fell silent while it held a job."""
 
     code = "commserve.lease_lost"
-    retry = Retry.ELSEWHERE
+    retry = Retry.SOON
 
 
 class JobStalled(CommServeFault):

@@ -50,7 +50,7 @@ class SessionMissing(MediaAgentFault):
     """
 
     code = "mediaagent.session_missing"
-    retry = Retry.LATER
+    retry = Retry.SOON
 
 
 class SessionBroken(MediaAgentFault):
@@ -81,7 +81,7 @@ class StreamBroken(MediaAgentFault):
     """A stream ended early, or began behind what is here: whoever asks how much is here can go on there."""
 
     code = "mediaagent.stream_broken"
-    retry = Retry.LATER
+    retry = Retry.SOON
 
 
 class DenyListOld(MediaAgentFault):

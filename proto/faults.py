@@ -24,7 +24,7 @@ class PeerUnreachable(Fault):
     """The other side does not answer, or the connection broke: it may or may not have done what was asked."""
 
     code = "proto.peer_unreachable"
-    retry = Retry.LATER
+    retry = Retry.SOON
 
 
 class PeerSlow(Fault):

@@ -15,6 +15,7 @@ class Retry(enum.Enum):
     """What the code that fails knows about trying again."""
 
     NEVER = "never"
+    SOON = "soon"  # whoever should have answered went away, and comes back within seconds
     LATER = "later"
     ELSEWHERE = "elsewhere"
 

@@ -201,7 +201,7 @@ class MediaAgentUnreachable(Fault):
     """None of the MediaAgents that may take this work answers."""
 
     code = "vsa.media_agent_unreachable"
-    retry = Retry.LATER
+    retry = Retry.SOON
 
 
 class RestoreUnfit(UsageFault):

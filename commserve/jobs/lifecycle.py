@@ -51,7 +51,8 @@ class Policy:
     lease: timedelta = timedelta(seconds=60)
     stall: timedelta = timedelta(minutes=30)
     cancel: timedelta = timedelta(minutes=10)
-    first_wait: timedelta = timedelta(minutes=1)  # before the second attempt; doubles
+    soon_wait: timedelta = timedelta(seconds=5)  # before another attempt when somebody died; quadruples
+    first_wait: timedelta = timedelta(minutes=1)  # before another attempt when the work failed; doubles
     longest_wait: timedelta = timedelta(minutes=30)
     queue: timedelta = timedelta(days=7)
     settle: timedelta = timedelta(days=1)
@@ -155,7 +156,7 @@ def failed(job: Any, report: Report, now: datetime, policy: Policy) -> Changes:
     """Its agent failed. Who fails while committing may have committed."""
     failure = report.failure or Failure.of(Unexpected("the agent failed and gave no reason"))
     if is_settling(job):
-        return _FREE | {"not_before_at": now + policy.first_wait}
+        return _FREE | {"not_before_at": now + (policy.soon_wait if failure.retry is Retry.SOON else policy.first_wait)}
     if job.state == State.COMMITTING:
         return to_settle(job, failure, now)
     if job.state == State.CANCELLING:
@@ -187,12 +188,17 @@ def returned(job: Any, _report: Report, now: datetime, policy: Policy) -> Change
 def lost(job: Any, failure: Failure, now: datetime, policy: Policy) -> Changes:
     """The lease is over: nobody is known to work on it any more, and whoever does is refused from here on."""
     if is_settling(job):
-        return _FREE | {"not_before_at": now + policy.first_wait}
+        return _FREE | {"not_before_at": now + policy.soon_wait}
     if job.state == State.COMMITTING:
         return to_settle(job, failure, now)
     if job.state == State.CANCELLING:
         return _ended(job, State.CANCELLED, now)
-    return _tried_again(job, failure, now, policy)
+    again = _tried_again(job, failure, now, policy)
+    if again["state"] == State.QUEUED:
+        again |= _avoiding(job)
+        if not job.avoided:
+            again["not_before_at"] = now  # the first time it was the agent; the second time it may be the job
+    return again
 
 
 def to_settle(job: Any, failure: Failure, now: datetime) -> Changes:
@@ -255,16 +261,22 @@ def _watched_waiting(job: Any, now: datetime, policy: Policy) -> Changes | None:
 
 
 def _tried_again(job: Any, failure: Failure, now: datetime, policy: Policy) -> Changes:
-    """After a failure: never, later, or elsewhere, as the fault says, and so often as the plan says."""
+    """After a failure: never, soon, later, or elsewhere, as the fault says, and so often as the plan says."""
     if failure.retry is Retry.NEVER or job.attempts >= job.attempts_allowed:
         return _ended(job, State.FAILED, now) | _fault(failure)
     again: Changes = {"state": step(job, State.QUEUED), "queued_at": now, "not_before_at": now}
-    if failure.retry is Retry.LATER or job.avoided:  # who failed at two agents waits as well
-        wait = min(policy.first_wait * 2 ** max(0, job.attempts - 1), policy.longest_wait)
-        again["not_before_at"] = now + wait
-    if failure.retry is Retry.ELSEWHERE and job.agent_id is not None:
-        again["avoided"] = sorted({*job.avoided, job.agent_id})
+    failed_before = max(0, job.attempts - 1)
+    if failure.retry is Retry.SOON:
+        again["not_before_at"] = now + min(policy.soon_wait * 4**failed_before, policy.longest_wait)
+    elif failure.retry is Retry.LATER or job.avoided:  # what failed at two agents waits as well
+        again["not_before_at"] = now + min(policy.first_wait * 2**failed_before, policy.longest_wait)
+    if failure.retry is Retry.ELSEWHERE:
+        again |= _avoiding(job)
     return _FREE | again | _fault(failure)
+
+
+def _avoiding(job: Any) -> Changes:
+    return {"avoided": sorted({*job.avoided, job.agent_id} - {None})}
 
 
 def _ended(job: Any, state: State, now: datetime) -> Changes:

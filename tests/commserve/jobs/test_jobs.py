@@ -17,6 +17,7 @@ from tests.commserve.office import START, Office, machine
 DAILY = {"schedule": {"cron": "0 13 * * *"}}
 LATER = Failure("media.repository_full", "no space", Retry.LATER)
 ELSEWHERE = Failure("vsa.host_gone", "no host", Retry.ELSEWHERE)
+SOON = Failure("mediaagent.session_missing", "it was restarted", Retry.SOON)
 NEVER = Failure("vsa.image_missing", "no image", Retry.NEVER)
 
 
@@ -135,6 +136,20 @@ def test_an_agent_that_restarted_gives_back_what_it_held(office: Office) -> None
     assert office.report(job, "DONE") is Answer.STALE
 
 
+def test_a_job_whose_agent_dies_again_and_again_waits_seconds_then_longer(office: Office) -> None:
+    """It may be the job that kills it."""
+    due(office, limits={"attempts": 4})
+    vsa, waits = office.agent(), []
+    for boot in range(1, 4):
+        (job,) = office.lease(vsa, boot_id=str(boot))
+        with office.store.writing() as connection:
+            office.services.progress.restarted(connection, vsa, str(boot + 1), office.clock.moment)
+        after = office.job(job.id)
+        waits.append((after.not_before_at - office.clock.moment).total_seconds())
+        office.clock.moment = after.not_before_at
+    assert waits == [0, 20, 80]
+
+
 @pytest.mark.parametrize(("committed", "expected"), [(True, State.DONE_WITH_WARNINGS), (False, State.QUEUED)])
 def test_a_commit_whose_agent_was_lost_is_settled_by_the_register(
     office: Office, committed: bool, expected: State
@@ -153,6 +168,7 @@ def test_a_commit_whose_agent_was_lost_is_settled_by_the_register(
     office.report(settling, "DONE", result={"committed": committed})
     assert office.job(job.id).state == expected
     if not committed:
+        office.clock.pass_(seconds=5)
         (again,) = office.lease(vsa)
         office.report(again, "DONE")
         assert office.job(job.id).state == "DONE"
@@ -183,21 +199,24 @@ def test_a_commit_that_nobody_can_settle_ends_saying_so(office: Office) -> None:
     assert (after.state, after.fault_code) == ("FAILED", "commserve.outcome_unknown")
 
 
-def test_a_failure_later_waits_longer_each_time_and_is_bounded(office: Office) -> None:
+@pytest.mark.parametrize(("failure", "expected"), [(LATER, [60, 120]), (SOON, [5, 20])])
+def test_a_failure_waits_as_its_cause_asks_longer_each_time_and_is_bounded(
+    office: Office, failure: Failure, expected: list[int]
+) -> None:
     due(office, limits={"attempts": 3})
     vsa = office.agent()
     waits = []
     for _ in range(2):
         (job,) = office.lease(vsa)
-        office.report(job, "FAILED", failure=LATER)
+        office.report(job, "FAILED", failure=failure)
         after = office.job(job.id)
         waits.append((after.not_before_at - office.clock.moment).total_seconds())
         assert office.lease(vsa) == []
         office.clock.moment = after.not_before_at
     (job,) = office.lease(vsa)
-    office.report(job, "FAILED", failure=LATER)
-    assert waits == [60, 120]
-    assert office.get(f"/jobs/{job.id}")["fault"]["code"] == "media.repository_full"
+    office.report(job, "FAILED", failure=failure)
+    assert waits == expected
+    assert office.get(f"/jobs/{job.id}")["fault"]["code"] == failure.code
     assert office.get(f"/jobs/{job.id}")["state"] == "FAILED"
     assert office.get(f"/machines/{job.machine_id}")["strikes"] == 1
 
