@@ -54,6 +54,14 @@ class Site:
             assert clock.monotonic_seconds() < deadline, f"{what}: not within {_PATIENCE_SECONDS:.0f} s"
             pause.wait(_LOOK_SECONDS)
 
+    def answers(self) -> bool:
+        """Whether the CommServe does."""
+        try:
+            self.rest.get("/health")
+        except CommServeSilent:
+            return False
+        return True
+
     def ended(self, job: dict[str, Any]) -> dict[str, Any]:
         """The job when it has ended."""
 
@@ -100,10 +108,8 @@ class Site:
         return self.ended(self.rest.post("/restores", body))
 
     def kill(self, service: str) -> None:
-        """kill -9; the supervisor starts it again."""
-        pid = self.services.pids()[service]
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
+        """kill -9, once it runs; the supervisor starts it again."""
+        os.kill(self.wait(service, lambda: self.services.pids()[service]), signal.SIGKILL)
 
 
 def make_image(path: Path, megabytes: int, seed: int) -> None:
