@@ -98,6 +98,68 @@ class HypervisorUnreachable(SourceFault):
     retry = Retry.LATER
 
 
+class CertificateRefused(SourceFault):
+    """A vCenter shows a certificate that this agent was not told to trust."""
+
+    code = "vsa.certificate_refused"
+
+
+class HypervisorRefused(SourceFault):
+    """A vCenter does not know the user, or it is not the user's password."""
+
+    code = "vsa.hypervisor_refused"
+
+
+class HypervisorBusy(SourceFault):
+    """Something else is being done to the machine or another object of the hypervisor."""
+
+    code = "vsa.hypervisor_busy"
+    retry = Retry.LATER
+
+
+class HypervisorFailed(SourceFault):
+    """A hypervisor answered with a fault that has no name here; `name` is the one it has there."""
+
+    code = "vsa.hypervisor_failed"
+    retry = Retry.LATER
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class SessionLost(SourceFault):
+    """The session at a vCenter had ended. A new one was begun; what was asked for may have to be asked again."""
+
+    code = "vsa.session_lost"
+    retry = Retry.LATER
+
+
+class PrivilegeMissing(SourceFault):
+    """The user at the hypervisor may not do this; the message says which privilege is missing on what."""
+
+    code = "vsa.privilege_missing"
+
+
+class ObjectMissing(SourceFault):
+    """The hypervisor has no such folder, host, datastore, snapshot or task any more."""
+
+    code = "vsa.object_missing"
+
+
+class TaskCancelled(SourceFault):
+    """A task of the hypervisor was cancelled, there or by us."""
+
+    code = "vsa.task_cancelled"
+
+
+class DatastoreFull(SourceFault):
+    """A datastore has too little space for this."""
+
+    code = "vsa.datastore_full"
+    retry = Retry.LATER
+
+
 class MachineMissing(SourceFault):
     """The hypervisor knows no such machine any more."""
 

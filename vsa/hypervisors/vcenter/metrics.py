@@ -1,0 +1,57 @@
+"""What is counted of the connections to vCenters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from runtime.faults import Fault
+
+_LABEL = "address"
+
+
+class VcenterMetrics:
+    """One of a process; `of` a vCenter counts for it."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        to = registry or CollectorRegistry()
+        self.calls = Histogram(
+            "ingot_vcenter_call_seconds", "Calls of a vCenter.", [_LABEL], registry=to, buckets=(0.01, 0.1, 1, 10, 60)
+        )
+        self.faults = Counter(
+            "ingot_vcenter_faults", "Calls that ended with a fault, by its code.", [_LABEL, "code"], registry=to
+        )
+        self.logins = Counter(
+            "ingot_vcenter_logins_again", "Sessions that ended under us and were renewed.", [_LABEL], registry=to
+        )
+        self.machines = Gauge("ingot_vcenter_machines", "Machines of the last inventory.", [_LABEL], registry=to)
+        self.behind = Gauge(
+            "ingot_vcenter_seconds_behind", "Age of the last news of the live inventory.", [_LABEL], registry=to
+        )
+
+    def of(self, address: str) -> Counts:
+        """For one vCenter."""
+        return Counts(self, address)
+
+
+class Counts:
+    """For one vCenter."""
+
+    def __init__(self, metrics: VcenterMetrics, address: str) -> None:
+        self._metrics = metrics
+        self._address = address
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """One call."""
+        with self._metrics.calls.labels(self._address).time():
+            try:
+                yield
+            except Fault as fault:
+                self._metrics.faults.labels(self._address, fault.code).inc()
+                raise
+
+    def logged_in_again(self) -> None:
+        self._metrics.logins.labels(self._address).inc()
