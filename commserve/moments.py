@@ -14,4 +14,4 @@ def present(clock: Clock) -> datetime:
 
 def text_of(moment: datetime) -> str:
     """`2026-11-23T05:06:38.123456Z`, as everywhere."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

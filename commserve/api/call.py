@@ -95,10 +95,18 @@ class Call:
         return found
 
     def answer(
-        self, body: BaseModel | Mapping[str, Any] | None, status: int = 200, *, location: str = "", secret: bool = False
+        self,
+        body: BaseModel | Mapping[str, Any] | str | None,
+        status: int = 200,
+        *,
+        location: str = "",
+        secret: bool = False,
     ) -> Response:
-        """The answer, kept with the idempotency key if one came; `secret`: it holds one, and is not kept."""
-        text = "" if body is None else json_of(body)
+        """The answer, kept with the idempotency key if one came; `secret`: it holds one, and is not kept.
+
+        A `body` that is text is JSON already.
+        """
+        text = "" if body is None else body if isinstance(body, str) else json_of(body)
         if self.idempotency is not None:
             key, request_hash = self.idempotency
             kept = {"status": status, "body": "" if secret else text, "location": location}

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -38,17 +39,40 @@ def page(
     newest_first: bool = False,
 ) -> Page[T]:
     """One page of rows by a unique text column, whose name in the rows is that of the column."""
+    rows, following = _rows(connection, wanted, key, limit, cursor, newest_first=newest_first)
+    return Page(items=[show(row._asdict()) for row in rows], next=following)
+
+
+def page_text(
+    connection: sa.Connection,
+    wanted: sa.Select[Any],
+    key: sa.ColumnElement[str],
+    limit: int,
+    cursor: str | None,
+    write: Callable[[Any], str],
+) -> str:
+    """The same as JSON, for long lists: `write` gives the JSON of a row, and nothing else looks at it."""
+    rows, following = _rows(connection, wanted, key, limit, cursor)
+    return f'{{"items":[{",".join(map(write, rows))}],"next":{json.dumps(following)}}}'
+
+
+def _rows(
+    connection: sa.Connection,
+    wanted: sa.Select[Any],
+    key: sa.ColumnElement[str],
+    limit: int,
+    cursor: str | None,
+    *,
+    newest_first: bool = False,
+) -> tuple[Sequence[sa.Row[Any]], str | None]:
     if cursor is not None:
         after = _decode(cursor)
         wanted = wanted.where(key < after if newest_first else key > after)
     wanted = wanted.order_by(key.desc() if newest_first else key).limit(limit + 1)
-    result = connection.execute(wanted)
-    names = tuple(result.keys())
-    rows = [dict(zip(names, row, strict=True)) for row in result.all()]
-    more = len(rows) > limit
-    items = [show(row) for row in rows[:limit]]
-    last = str(rows[limit - 1][key.name]) if more else None
-    return Page(items=items, next=None if last is None else _encode(last))
+    rows = connection.execute(wanted).all()
+    if len(rows) <= limit:
+        return rows, None
+    return rows[:limit], _encode(str(getattr(rows[limit - 1], key.name)))
 
 
 def _encode(key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from fastapi.routing import APIRoute
 from commserve.access.roles import Permission
 from commserve.api import app as application
 from commserve.api.call import Posts, Reads, Writes, _Needs
-from commserve.store.tables import answers
+from commserve.store.tables import answers, machines
 from tests.commserve.office import Office, machine
 
 
@@ -230,3 +231,28 @@ def test_a_pool_that_is_worked_on_stays(office: Office) -> None:
     office.post(f"/pools/{pool}/verify")
     answer = office.ask("DELETE", f"/pools/{pool}")
     assert (answer.status_code, answer.json()["code"]) == (409, "commserve.in_use")
+
+
+def test_a_list_of_machines_says_of_each_what_the_machine_itself_says(office: Office) -> None:
+    """Lists are written past everything that writes one machine."""
+    plan = office.plan(sla_minutes=60)
+    lab = office.hypervisor()
+    office.rule("all", plan, names=["covered*"])
+    strange = 'quote " backslash \\ newline \n ümlaut \U0001f4be %s {} \x7f'
+    complaints = office.discover(
+        lab,
+        machine("covered", tags=["a:b", strange], attributes={strange: strange}),
+        machine("covered-late"),
+        machine("strange") | {"name": strange, "folder": strange, "protectable": False, "reason": strange, "disks": []},
+        machine("excluded"),
+    )
+    assert complaints == []
+    until = "2026-03-09T00:00:00Z"
+    office.put("/machines/id-excluded/exclusion", {"reason": strange, "until": until})
+    with office.store.writing() as connection:
+        change = sa.update(machines).where(machines.c.id == "id-covered")
+        connection.execute(change.values(last_point_at=office.clock.moment))
+    found = office.all_pages("/machines")
+    assert {each["sla"] for each in found} == {"met", "missed", "none", "excluded"}
+    for each in found:
+        assert office.get(f"/machines/{quote(each['id'])}") == each
