@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pyVim.connect import Disconnect, SmartConnect
+from pyVim.connect import SmartStubAdapter
 from pyVmomi import vim, vmodl
 
 from tests.sim.vcenter.vcenter import Vcenter
@@ -24,17 +24,15 @@ def context(vcenter: Vcenter) -> ssl.SSLContext:
 @contextmanager
 def connected(vcenter: Vcenter, user: str = "", password: str = "") -> Iterator[Any]:
     """A service instance that is logged in."""
-    service = SmartConnect(
-        host="127.0.0.1",
-        port=vcenter.port,
-        user=user or vcenter.user,
-        pwd=password or vcenter.password,
-        sslContext=context(vcenter),
-    )
+    stub = SmartStubAdapter(host="127.0.0.1", port=vcenter.port, sslContext=context(vcenter))
+    service = vim.ServiceInstance("ServiceInstance", stub)
     try:
+        service.content.sessionManager.Login(user or vcenter.user, password or vcenter.password)
         yield service
+        if service.content.sessionManager.currentSession is not None:
+            service.content.sessionManager.Logout()
     finally:
-        Disconnect(service)
+        stub.DropConnections()
 
 
 def result(task: Any) -> Any:

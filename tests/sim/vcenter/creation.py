@@ -7,6 +7,7 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
+from tests.sim.vcenter.events import happened
 from tests.sim.vcenter.hardware import basic_devices
 from tests.sim.vcenter.inventory import Folder, Host, Pool
 from tests.sim.vcenter.machine import Blueprint, Machine, new_config
@@ -41,6 +42,7 @@ def create_machine(call: Call, folder: Folder, config: Any, pool: Any, host: Any
             except vmodl.MethodFault:
                 take_away(made, with_files=True)
                 raise
+            happened(call, vim.event.VmCreatedEvent, made, template=False)
             return made.ref
 
     return vcenter.tasks.start(call, folder, work)

@@ -148,14 +148,19 @@ class Answering(http.server.BaseHTTPRequestHandler):
         return ""
 
     def answer(self, status: int, body: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.end_headers()
+        self.begin(status, len(body), kind, headers or {})
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def begin(self, status: int, length: int, kind: str, headers: dict[str, str]) -> None:
+        """The head of an answer; as many bytes follow."""
+        self.send_response(status)
+        if status != 204:
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def _soap(self, vcenter: Vcenter) -> None:
         data = self.body()

@@ -116,6 +116,12 @@ class Machine(Entity):
     def disks(self, disks: dict[int, Disk]) -> None:
         self._disks = disks
 
+    def home_is(self, directory: str) -> bool:
+        """Whether it lies there: `[datastore] directory`."""
+        if self._config is None:
+            return directory == f"[{self._blueprint.datastore.name}] {self._blueprint.name}"
+        return bool(self._config.files.vmPathName.rpartition("/")[0] == directory)
+
     @property
     def is_untouched(self) -> bool:
         """Nobody looked at it yet, so nothing of it is stored."""

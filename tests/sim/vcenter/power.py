@@ -6,6 +6,7 @@ from typing import Any
 
 from pyVmomi import vim
 
+from tests.sim.vcenter.events import happened
 from tests.sim.vcenter.inventory import Entity, Folder
 from tests.sim.vcenter.machine import Machine
 from tests.sim.vcenter.objects import Call, serves
@@ -23,6 +24,13 @@ def turn(machine: Machine, power: str) -> None:
     machine.touch()
 
 
+_EVENTS = {
+    "poweredOn": vim.event.VmPoweredOnEvent,
+    "poweredOff": vim.event.VmPoweredOffEvent,
+    "suspended": vim.event.VmSuspendedEvent,
+}
+
+
 def _turn_by_task(call: Call, machine: Machine, power: str) -> Any:
     if machine.config.template:
         raise vim.fault.InvalidState(msg="The operation is not allowed in the current state: it is a template.")
@@ -32,6 +40,7 @@ def _turn_by_task(call: Call, machine: Machine, power: str) -> Any:
     def work(task: Task) -> None:
         with machine.vcenter.changes.lock:
             turn(machine, power)
+            happened(call, _EVENTS[power], machine, template=False)
 
     return call.vcenter.tasks.start(call, machine, work)
 
@@ -92,6 +101,7 @@ def destroy(call: Call, entity: Entity) -> Any:
 
     def work(task: Task) -> None:
         with entity.vcenter.changes.lock:
+            happened(call, vim.event.VmRemovedEvent, entity, template=False)
             take_away(entity, with_files=True)
 
     return call.vcenter.tasks.start(call, entity, work)
@@ -119,8 +129,18 @@ def take_away(entity: Entity, *, with_files: bool) -> None:
         if with_files:
             for layer in {layer for disk in entity.disks.values() for layer in disk.layers}:
                 layer.remove()
+            _remove_small_files(entity)
     entity.vcenter.forget(entity.moid)
     entity.vcenter.changes.note_structure()
+
+
+def _remove_small_files(machine: Machine) -> None:
+    store = machine.vcenter.datastore_of(machine.config.files.vmPathName)
+    home = store.path / machine.config.files.vmPathName.partition("]")[2].strip().rpartition("/")[0]
+    for suffix in (".vmx", ".nvram", ".vmdk"):
+        for file in home.glob(f"*{suffix}") if home != store.path else ():
+            if not file.name.endswith(("-flat.vmdk", "-sesparse.vmdk")):
+                file.unlink()
 
 
 @serves(vim.VirtualMachine, "MarkAsTemplate", "VirtualMachine.Provisioning.MarkAsTemplate")

@@ -9,6 +9,7 @@ from pyVmomi import vim, vmodl
 
 from tests.sim.vcenter.clone import clone
 from tests.sim.vcenter.disks import Disk, Layer
+from tests.sim.vcenter.events import happened
 from tests.sim.vcenter.hardware import Dev
 from tests.sim.vcenter.machine import Machine
 from tests.sim.vcenter.objects import Call, properties_of, serves
@@ -147,7 +148,7 @@ def _add_disk(machine: Machine, device: Any, operation: str) -> None:
         if not path.endswith(".vmdk"):
             path = _free_path(machine, store, path)
         layer = Layer(store, path, is_base=True)
-        if any(layer.file_name == other for other in _all_files(vcenter)):
+        if layer.file_name in vcenter.disk_files():
             raise vim.fault.FileAlreadyExists(file=layer.file_name)
         backing.uuid = backing.uuid or str(uuid.uuid4())
         disk = machine.new_disk(device.key, backing.uuid.lower(), size, layer)
@@ -175,18 +176,13 @@ def _free_path(machine: Machine, store: Any, directory: str) -> str:
     stem = files.partition("]")[2].strip().removesuffix(".vmx")
     if directory.strip("/"):
         stem = f"{directory.strip('/')}/{stem.rpartition('/')[2]}"
-    taken = _all_files(machine.vcenter)
+    taken = machine.vcenter.disk_files()
     number = 0
     while True:
         path = f"{stem}{f'_{number}' if number else ''}.vmdk"
         if f"[{store.name}] {path}" not in taken:
             return path
         number += 1
-
-
-def _all_files(vcenter: Any) -> set[str]:
-    found = {layer.file_name for each in vcenter.machines() for disk in each.disks.values() for layer in disk.layers}
-    return found | {layer.file_name for disk in vcenter.loose_disks for layer in disk.layers}
 
 
 def _existing(machine: Machine, store: Any, path: str, key: int) -> Disk:
@@ -289,6 +285,7 @@ def reconfigure(call: Call, machine: Machine, spec: Any) -> Any:
             machine.new_keys = {}
             try:
                 apply(machine, spec)
+                happened(call, vim.event.VmReconfiguredEvent, machine, configSpec=vim.vm.ConfigSpec())
             except vmodl.MethodFault:
                 machine.config, machine.disks = before, disks
                 raise

@@ -9,6 +9,8 @@ from tests.sim.vcenter import (
     changed_areas,
     creation,
     custom_fields,
+    events,
+    file_manager,
     power,
     property_collector,
     reconfiguration,
@@ -20,13 +22,18 @@ from tests.sim.vcenter import (
     updates,
     views,
 )
+from tests.sim.vcenter.control_room import ControlRoom
+from tests.sim.vcenter.folder_room import FolderRoom
 from tests.sim.vcenter.nbd_room import NbdRoom
+from tests.sim.vcenter.tags import RestRoom
 
 METHODS = (
     authorization,
     changed_areas,
     creation,
     custom_fields,
+    events,
+    file_manager,
     power,
     property_collector,
     reconfiguration,
@@ -42,4 +49,11 @@ METHODS = (
 
 def rooms(vcenter: Any) -> dict[str, Any]:
     """By the start of the path."""
-    return {"/sim/nbd/": NbdRoom(vcenter)}
+    rest = RestRoom(vcenter)
+    return {
+        "/sim/nbd/": NbdRoom(vcenter),
+        "/sim/": ControlRoom(vcenter),
+        "/folder": FolderRoom(vcenter),
+        "/api/": rest,
+        "/rest/": rest,
+    }

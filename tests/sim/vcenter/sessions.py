@@ -62,12 +62,16 @@ class Sessions(Simulated):
 
     def login(self, user: str, password: str, agent: str = "") -> Session:
         """Raises InvalidLogin."""
-        if self.password_by_user.get(user.lower()) != password:
-            raise vim.fault.InvalidLogin(msg="Cannot complete login due to an incorrect user name or password.")
+        self.check(user, password)
         clock = self.vcenter.clock
         session = Session(str(uuid.uuid4()), user.lower(), clock.now(), clock.seconds(), agent=agent)
         self.by_key[session.key] = session
         return session
+
+    def check(self, user: str, password: str) -> None:
+        """Raises InvalidLogin."""
+        if not user or self.password_by_user.get(user.lower()) != password:
+            raise vim.fault.InvalidLogin(msg="Cannot complete login due to an incorrect user name or password.")
 
     def find(self, key: str) -> Session | None:
         """The session of a key if it lives; it is seen now."""

@@ -23,9 +23,12 @@ from tests.sim.vcenter.authorization import ADMIN, Authorization
 from tests.sim.vcenter.certificate import Certificate
 from tests.sim.vcenter.changes import Changes
 from tests.sim.vcenter.clock import SimClock
+from tests.sim.vcenter.cloud import furnish
 from tests.sim.vcenter.custom_fields import CustomFields
 from tests.sim.vcenter.endpoint import Endpoint
+from tests.sim.vcenter.events import Events
 from tests.sim.vcenter.faults import Faults
+from tests.sim.vcenter.file_manager import FileManager, VirtualDiskManager
 from tests.sim.vcenter.inventory import (
     Cluster,
     Datacenter,
@@ -45,6 +48,7 @@ from tests.sim.vcenter.service import OptionManager, SearchIndex, ServiceInstanc
 from tests.sim.vcenter.sessions import Sessions
 from tests.sim.vcenter.sim_machine import SimMachine
 from tests.sim.vcenter.soap import Request
+from tests.sim.vcenter.tags import Tags
 from tests.sim.vcenter.tasks import Tasks
 from tests.sim.vcenter.views import ViewManager
 
@@ -56,7 +60,7 @@ _NAMESPACE = uuid.UUID("b9b0bd24-8a3c-4f2e-8d6a-6b4b0c0f2a11")
 class Vcenter:
     """A context manager, or `start` and `stop`. `name` tells one vCenter from another: uuids are derived from it."""
 
-    def __init__(self, directory: Path, *, name: str = "vc1", port: int = 0, hosts: int = 2) -> None:
+    def __init__(self, directory: Path, *, name: str = "vc1", port: int = 0, hosts: int = 2, cloud: bool = False):
         self.directory = directory
         self.name = name
         self.instance_uuid = str(uuid.uuid5(_NAMESPACE, name))
@@ -75,6 +79,10 @@ class Vcenter:
         self._make_services()
         self._make_inventory(hosts)
         self.authorization.set(self.user, ADMIN, self.root)
+        self.tags = Tags(self)
+        self.workloads: dict[str, Any] = {}  # where machines go that say nothing
+        if cloud:
+            furnish(self)
         self.rooms = rooms(self)
         self._endpoint = Endpoint(self, port, self.tls.context())
 
@@ -100,6 +108,12 @@ class Vcenter:
         self._endpoint.cut_all()
         self._endpoint.server_close()
         self._thread.join()
+
+    def expire_sessions(self, user: str | None = None) -> int:
+        """Control: everybody has to log in again, or one user has to."""
+        with self.changes.lock:
+            self.rooms["/api/"].expire()
+            return self.sessions.expire(user)
 
     def cut_connections(self) -> None:
         """Control: as when a firewall forgets them."""
@@ -135,6 +149,7 @@ class Vcenter:
         self.tasks = Tasks(self, "TaskManager")
         self.authorization = Authorization(self, "AuthorizationManager")
         self.custom_fields = CustomFields(self, "CustomFieldsManager")
+        self.events = Events(self, "EventManager")
         self.services: dict[str, Simulated] = {
             "sessionManager": self.sessions,
             "propertyCollector": self.property_collector,
@@ -143,6 +158,9 @@ class Vcenter:
             "authorizationManager": self.authorization,
             "customFieldsManager": self.custom_fields,
             "searchIndex": SearchIndex(self, "SearchIndex"),
+            "eventManager": self.events,
+            "fileManager": FileManager(self, "FileManager"),
+            "virtualDiskManager": VirtualDiskManager(self, "virtualDiskManager"),
             "setting": OptionManager(self, "VpxSettings"),
         }
         for each in (ServiceInstance(self, "ServiceInstance"), *self.services.values()):
@@ -212,6 +230,12 @@ class Vcenter:
     def networks(self) -> Iterator[Network]:
         return self.each(Network)
 
+    def disk_files(self) -> set[str]:
+        """The names of all vmdk that there are."""
+        machines = [each for each in self.machines() if not each.is_untouched]
+        disks = [*self.loose_disks, *(disk for each in machines for disk in each.disks.values())]
+        return {layer.file_name for disk in disks for layer in disk.layers}
+
     def moved_small_files(self, before: str, after: str) -> None:
         """A machine's directory moved to another datastore."""
         old = self.datastore_of(before).path / before.partition("]")[2].strip()
@@ -240,9 +264,11 @@ class Vcenter:
 
     def add_machine(self, name: str, disks: list[int], **how: Any) -> SimMachine:
         """A machine with disks of so many bytes. `how`: what a Blueprint says, and `folder`, `host`, `pool`,
-        `datastore`, `networks` by name.
+        `datastore`, `networks` by name; `tags` as `category:name`; `custom` attributes.
         """
         with self.changes.lock:
+            how = {**self.workloads, **how}
+            tags, custom = how.pop("tags", ()), how.pop("custom", {})
             folder = self.named(Folder, how.pop("folder")) if "folder" in how else self.datacenter.machines
             pool = self.named(type(self.cluster.pool), how.pop("pool")) if "pool" in how else self.cluster.pool
             hosts = self.cluster.hosts
@@ -250,7 +276,12 @@ class Vcenter:
             store = self.named(Datastore, how.pop("datastore")) if "datastore" in how else self.datastore
             networks = [self.named(Network, each) for each in how.pop("networks", [self.network.name])]
             plan = Blueprint(name, list(disks), store, networks, **how)
-            return SimMachine(Machine(self, plan, folder, host, pool))
+            machine = Machine(self, plan, folder, host, pool)
+            for tag in tags:
+                self.tags.tag(*tag.split(":", 1)).on.add(machine.moid)
+            for key, value in custom.items():
+                self.custom_fields.set(machine, key, value)
+            return SimMachine(machine)
 
     def machine(self, name: str) -> SimMachine:
         """Raises KeyError."""
