@@ -619,6 +619,7 @@ class Restore(_message.Message):
     POINT_FIELD_NUMBER: _builtins.int
     DISKS_FIELD_NUMBER: _builtins.int
     DIRECTORY_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     OVERWRITE_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
@@ -638,6 +639,8 @@ class Restore(_message.Message):
     def disks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """empty: all"""
 
+    @_builtins.property
+    def machine(self) -> Global___MachineTarget: ...
     def __init__(
         self,
         *,
@@ -646,17 +649,186 @@ class Restore(_message.Message):
         point: _builtins.str = ...,
         disks: _abc.Iterable[_builtins.int] | None = ...,
         directory: _builtins.str = ...,
+        machine: Global___MachineTarget | None = ...,
         format: _builtins.str = ...,
         overwrite: _builtins.bool = ...,
         bytes_per_second: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "machine", b"machine", "pool", b"pool", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "directory", b"directory", "disks", b"disks", "format", b"format", "media_agents", b"media_agents", "overwrite", b"overwrite", "point", b"point", "pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "directory", b"directory", "disks", b"disks", "format", b"format", "machine", b"machine", "media_agents", b"media_agents", "overwrite", b"overwrite", "point", b"point", "pool", b"pool", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["directory", "machine"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___Restore: _TypeAlias = Restore  # noqa: Y015
+
+@_typing.final
+class MachineTarget(_message.Message):
+    """A machine of a hypervisor that disks are restored into."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _How:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _HowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MachineTarget._How.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        HOW_UNSPECIFIED: MachineTarget._How.ValueType  # 0
+        NEW: MachineTarget._How.ValueType  # 1
+        IN_PLACE: MachineTarget._How.ValueType  # 2
+        """over the disks of the machine that is there, only what differs"""
+        ATTACH: MachineTarget._How.ValueType  # 3
+        """as further disks of a machine that is there"""
+
+    class How(_How, metaclass=_HowEnumTypeWrapper): ...
+    HOW_UNSPECIFIED: MachineTarget.How.ValueType  # 0
+    NEW: MachineTarget.How.ValueType  # 1
+    IN_PLACE: MachineTarget.How.ValueType  # 2
+    """over the disks of the machine that is there, only what differs"""
+    ATTACH: MachineTarget.How.ValueType  # 3
+    """as further disks of a machine that is there"""
+
+    class _Provisioning:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ProvisioningEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MachineTarget._Provisioning.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        AS_IT_WAS: MachineTarget._Provisioning.ValueType  # 0
+        THIN: MachineTarget._Provisioning.ValueType  # 1
+        THICK: MachineTarget._Provisioning.ValueType  # 2
+
+    class Provisioning(_Provisioning, metaclass=_ProvisioningEnumTypeWrapper): ...
+    AS_IT_WAS: MachineTarget.Provisioning.ValueType  # 0
+    THIN: MachineTarget.Provisioning.ValueType  # 1
+    THICK: MachineTarget.Provisioning.ValueType  # 2
+
+    @_typing.final
+    class DatastoresEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class NetworksEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class PoliciesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HYPERVISOR_FIELD_NUMBER: _builtins.int
+    HOW_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
+    DATASTORES_FIELD_NUMBER: _builtins.int
+    NETWORKS_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    PROVISIONING_FIELD_NUMBER: _builtins.int
+    KEEP_IDENTITY_FIELD_NUMBER: _builtins.int
+    POWER_OFF_FIELD_NUMBER: _builtins.int
+    POWER_ON_FIELD_NUMBER: _builtins.int
+    how: Global___MachineTarget.How.ValueType
+    name: _builtins.str
+    """of the new machine; empty: as it was"""
+    machine: _builtins.str
+    """id of the one that is there"""
+    folder: _builtins.str
+    """path; empty: as it was"""
+    pool: _builtins.str
+    """name or path of a resource pool; empty: as it was"""
+    provisioning: Global___MachineTarget.Provisioning.ValueType
+    keep_identity: _builtins.bool
+    """uuids and MAC addresses"""
+    power_off: _builtins.bool
+    """the machine that is there, before"""
+    power_on: _builtins.bool
+    """after"""
+    @_builtins.property
+    def hypervisor(self) -> Global___Hypervisor: ...
+    @_builtins.property
+    def datastores(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """By name, from what the machine that was saved had to what there is; under the empty name is what holds for all others."""
+
+    @_builtins.property
+    def networks(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def policies(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        hypervisor: Global___Hypervisor | None = ...,
+        how: Global___MachineTarget.How.ValueType = ...,
+        name: _builtins.str = ...,
+        machine: _builtins.str = ...,
+        datastores: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        networks: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        policies: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        folder: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        provisioning: Global___MachineTarget.Provisioning.ValueType = ...,
+        keep_identity: _builtins.bool = ...,
+        power_off: _builtins.bool = ...,
+        power_on: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datastores", b"datastores", "folder", b"folder", "how", b"how", "hypervisor", b"hypervisor", "keep_identity", b"keep_identity", "machine", b"machine", "name", b"name", "networks", b"networks", "policies", b"policies", "pool", b"pool", "power_off", b"power_off", "power_on", b"power_on", "provisioning", b"provisioning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Restore: _TypeAlias = Restore  # noqa: Y015
+Global___MachineTarget: _TypeAlias = MachineTarget  # noqa: Y015
 
 @_typing.final
 class CreatePool(_message.Message):

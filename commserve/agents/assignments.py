@@ -77,8 +77,8 @@ def _media_agents(connection: sa.Connection, pool_id: str | None) -> list[agents
     return [agents_pb2.MediaAgent(id=row.id, addresses=row.addresses) for row in connection.execute(serving)]
 
 
-def _hypervisor(connection: sa.Connection, job: Any, agent: Any) -> agents_pb2.Hypervisor:
-    row = connection.execute(sa.select(hypervisors).where(hypervisors.c.id == job.hypervisor_id)).one_or_none()
+def _hypervisor(connection: sa.Connection, key: str | None, agent: Any) -> agents_pb2.Hypervisor:
+    row = connection.execute(sa.select(hypervisors).where(hypervisors.c.id == key)).one_or_none()
     if row is None:
         return agents_pb2.Hypervisor()
     sealed = sealed_for(connection, f"hypervisor:{row.id}", agent.id)
@@ -103,7 +103,7 @@ def machine_of(row: Any) -> agents_pb2.Machine:
 
 
 def _discover(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, *_: Any) -> None:
-    to.discover.hypervisor.CopyFrom(_hypervisor(connection, job, agent))
+    to.discover.hypervisor.CopyFrom(_hypervisor(connection, job.hypervisor_id, agent))
 
 
 def _backup(
@@ -114,7 +114,7 @@ def _backup(
     asked = job.arguments
     to.backup.CopyFrom(
         agents_pb2.Backup(
-            hypervisor=_hypervisor(connection, job, agent),
+            hypervisor=_hypervisor(connection, job.hypervisor_id, agent),
             machine=machine,
             pool=pool,
             media_agents=_media_agents(connection, job.pool_id),
@@ -140,20 +140,42 @@ def _hold(asked: dict[str, Any], site: str) -> agents_pb2.Hold:
 
 
 def _restore(
-    to: agents_pb2.Assignment, connection: sa.Connection, job: Any, _agent: Any, pool: agents_pb2.Pool, rate: int
+    to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, pool: agents_pb2.Pool, rate: int
 ) -> None:
     asked = job.arguments
-    to.restore.CopyFrom(
-        agents_pb2.Restore(
-            pool=pool,
-            media_agents=_media_agents(connection, job.pool_id),
-            point=asked["point"],
-            disks=asked["disks"],
-            directory=asked["directory"],
-            format=asked["format"],
-            overwrite=asked["overwrite"],
-            bytes_per_second=rate,
-        )
+    restore = agents_pb2.Restore(
+        pool=pool,
+        media_agents=_media_agents(connection, job.pool_id),
+        point=asked["point"],
+        disks=asked["disks"],
+        format=asked["format"],
+        overwrite=asked["overwrite"],
+        bytes_per_second=rate,
+    )
+    machine = asked.get("machine")
+    if machine is None:
+        restore.directory = asked["directory"]
+    else:
+        restore.machine.CopyFrom(_machine_target(connection, machine, agent))
+    to.restore.CopyFrom(restore)
+
+
+def _machine_target(connection: sa.Connection, asked: dict[str, Any], agent: Any) -> agents_pb2.MachineTarget:
+    target = agents_pb2.MachineTarget
+    return target(
+        hypervisor=_hypervisor(connection, asked["hypervisor_id"], agent),
+        how=target.How.Value(asked["how"].upper()),
+        name=asked["name"],
+        machine=asked["machine_id"] or "",
+        datastores=asked["datastores"],
+        networks=asked["networks"],
+        policies=asked["policies"],
+        folder=asked["folder"],
+        pool=asked["pool"],
+        provisioning=target.Provisioning.Value(asked["provisioning"].upper()),
+        keep_identity=asked["keep_identity"],
+        power_off=asked["power_off"],
+        power_on=asked["power_on"],
     )
 
 

@@ -5,8 +5,20 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
-from commserve.api import agents, asking, hypervisors, jobs, machines, plans, points, pools, problems, rules, users
-from commserve.api.body_limit import BodyLimit
+from commserve.api import (
+    agents,
+    asking,
+    hypervisors,
+    jobs,
+    machines,
+    plans,
+    points,
+    pools,
+    problems,
+    restores,
+    rules,
+    users,
+)
 from commserve.api.call import Replayed
 from commserve.api.problems import Problem
 from commserve.services import Services
@@ -40,6 +52,7 @@ ROUTERS = (
     points.router,
     jobs.router,
     asking.router,
+    restores.router,
     users.router,
 )
 

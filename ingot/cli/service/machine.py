@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from ingot.cli.service.asking import Door, asking, id_of, names_by_id, said, tell, text
+from ingot.cli.service.machine_restore import NameArgument, restore
 from ingot.quantities import size_text, time_text
 
 machines = typer.Typer(no_args_is_help=True, help="Machines that were discovered.")
-
-NameArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="Its name or id.")]
+machines.command("restore")(restore)
 
 
 @machines.command("list")
@@ -67,47 +67,6 @@ def points(
     ]
     found = door.rest.all("/points", machine_id=id_of(door.rest, "machines", machine))
     return tell(door, found, columns, "no recovery points", frozenset({3}))
-
-
-@machines.command("restore")
-@asking
-def restore(
-    door: Door,
-    machine: NameArgument,
-    to: Annotated[
-        str, typer.Option(metavar="DIR", help="Where the images go: below a landing directory of the VSA that writes.")
-    ],
-    point: Annotated[str | None, typer.Option(metavar="RP", help="Which recovery point; the newest, without.")] = None,
-    disk: Annotated[list[int] | None, typer.Option(metavar="N", min=0, help="Only these disks.")] = None,
-    agent: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The VSA that writes, where there are several.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace images that are there.")] = False,
-) -> int:
-    """Have a VSA write the disks of a machine to image files, disk-0.raw and so on, and watch.
-
-    Example:
-
-        ingot machine restore web1 --to /srv/restored/web1
-    """
-    from ingot.cli.service.job import followed
-    from ingot.faults import NameUnknown
-
-    found = list(door.rest.all("/points", machine_id=id_of(door.rest, "machines", machine)))
-    wanted = [each for each in found if point is None or each["id"] == point.lower().zfill(10)]
-    if not wanted:
-        there = ", ".join(each["id"] for each in found[:5]) or "none"
-        raise NameUnknown(f"{machine}: expected a recovery point {point or 'at all'}, found {there}")
-    newest = max(wanted, key=lambda each: (each["time"], each["id"]))
-    body = {
-        "pool_id": newest["pool_id"],
-        "point": newest["id"],
-        "directory": to,
-        "disks": disk or [],
-        "overwrite": overwrite,
-        "agent_id": None if agent is None else id_of(door.rest, "agents", agent),
-    }
-    return followed(door, [door.rest.post("/restores", body)])
 
 
 @machines.command("exclude")

@@ -111,6 +111,16 @@ def test_from_an_empty_commserve_to_a_recovery_point(wire: Wire) -> None:
     (job,) = [job for job in office.all_pages("/jobs") if job["kind"] == "restore"]
     assert (job["state"], job["fault"]["code"]) == ("FAILED", "vsa.landing_refused")
 
+    (hypervisor,) = office.all_pages("/hypervisors")
+    target = {"hypervisor_id": hypervisor["id"], "name": "web2", "datastores": {"": "fast"}, "power_on": True}
+    office.post("/restores", {"pool_id": pool["id"], "point": point["id"], "machine": target})
+    office.clock.pass_(seconds=1)
+    (restore,) = lease(vsa)
+    into = restore.restore.machine
+    assert restore.restore.WhichOneof("target") == "machine"
+    assert (into.how, into.name, dict(into.datastores)) == (agents_pb2.MachineTarget.NEW, "web2", {"": "fast"})
+    assert (into.hypervisor.name, into.power_on, into.keep_identity) == (hypervisor["name"], True, False)
+
 
 def test_the_catalog_is_read_back_from_a_pool(wire: Wire) -> None:
     office = wire.office

@@ -1,0 +1,158 @@
+"""Restores: disks of a recovery point as image files, or into a machine of a hypervisor."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Response
+from pydantic import Field, model_validator
+
+from commserve.access.roles import Permission, Scope
+from commserve.api import hypervisors, machines
+from commserve.api.asking import SOON, submitted
+from commserve.api.call import Call, posts
+from commserve.api.jobs import Job
+from commserve.api.points import SCOPES as POINT_SCOPES
+from commserve.api.points import known_points
+from commserve.api.shapes import Id, Input
+from commserve.faults import NoAgent, NotFound, RequestInvalid, StateForbids
+from commserve.jobs.kinds import URGENT, Wanted
+from commserve.store.tables import agents, hypervisor_agents
+from commserve.store.tables import hypervisors as hypervisors_table
+from commserve.store.tables import machines as machines_table
+
+router = APIRouter(tags=["jobs"])
+
+Name = Annotated[str, Field(max_length=400, pattern=r"^[^\x00-\x1f]*$")]
+Names = Annotated[dict[Name, Name], Field(max_length=1000)]
+
+
+class MachineTargetIn(Input):
+    """Where the hypervisor is the vCenter of a cloud, what is left out is what that cloud lets its users use."""
+
+    hypervisor_id: Id
+    how: Literal["new", "in_place", "attach"] = "new"
+    name: Name = Field(default="", max_length=80, description="of the new machine; none: as it was")
+    machine_id: Id | None = Field(default=None, description="of the one in place or to attach to; none: as it was")
+    datastores: Names = Field(default={}, description="by the name it had; under an empty name: all others")
+    networks: Names = Field(default={})
+    policies: Names = Field(default={}, description="storage policies")
+    folder: Name = Field(default="", description="path; none: as it was")
+    pool: Name = Field(default="", description="name or path of a resource pool; none: as it was")
+    provisioning: Literal["as_it_was", "thin", "thick"] = "as_it_was"
+    keep_identity: bool = Field(default=False, description="of a new machine: uuids and MAC addresses")
+    power_off: bool = Field(default=False, description="the machine in place, before")
+    power_on: bool = Field(default=False, description="the machine, when it is restored")
+
+
+class RestoreIn(Input):
+    """Exactly one of `directory` and `machine`."""
+
+    pool_id: Id
+    point: str = Field(pattern=r"^[0-9a-f]{10}$")
+    directory: str | None = Field(
+        default=None,
+        pattern=r"^/[^\x00]*$",
+        max_length=4000,
+        description="below a landing directory of the agent",
+    )
+    machine: MachineTargetIn | None = None
+    disks: list[Annotated[int, Field(ge=0, lt=1 << 16)]] = Field(default=[], max_length=1000, description="none: all")
+    agent_id: Id | None = Field(
+        default=None, description="the VSA that writes; may be left out where only one can, or for a machine"
+    )
+    format: Literal["raw"] = "raw"
+    overwrite: bool = False
+
+    @model_validator(mode="after")
+    def _one_target(self) -> RestoreIn:
+        if (self.directory is None) == (self.machine is None):
+            raise ValueError("expected one of directory and machine")
+        return self
+
+
+@router.post("/restores", status_code=201, response_model=Job)
+def restore_point(body: RestoreIn, call: Annotated[Call, posts(Permission.POINTS_RESTORE)]) -> Response:
+    """Disks of a recovery point, as image files or into a machine. Comes before everything else that waits."""
+    point = call.connection.execute(known_points().where(*_named(body))).mappings().one_or_none()
+    if point is None:
+        raise NotFound(f"points: no {body.point!r} in pool {body.pool_id!r}")
+    lies_in = {Scope(kind, point[column.name]) for kind, column in POINT_SCOPES.items() if point[column.name]}
+    call.authorize(Scope("everything"), *lies_in)
+    if point["expired"]:
+        raise StateForbids(f"point {body.point} is expired")
+    arguments = body.model_dump(include={"point", "directory", "disks", "format", "overwrite", "machine"})
+    if body.machine is None:
+        agent_id = _one_of(_active(call), body.agent_id)
+        subject = f"restore:{agent_id}:{(body.directory or '').rstrip('/')}"
+    else:
+        agent_id = _reaching(call, body.machine.hypervisor_id, body.agent_id)
+        arguments["machine"]["machine_id"] = machine_id = _machine(call, body.machine, point["machine_id"])
+        named = body.machine.name or point["machine_name"]
+        subject = f"restore:{body.machine.hypervisor_id}:{named if body.machine.how == 'new' else machine_id}"
+    wanted = Wanted(
+        kind="restore",
+        subject=subject,
+        due_at=call.now,
+        deadline_at=call.now + SOON,
+        requested_by=call.person.name,
+        urgency=URGENT,
+        plan_id=point["plan_id"],
+        rule_id=point["rule_id"],
+        hypervisor_id=point["hypervisor_id"],
+        pool_id=body.pool_id,
+        machine_id=point["machine_id"],
+        machine_name=point["machine_name"],
+        wanted_agent_id=agent_id,
+        attempts_allowed=3,
+        arguments=arguments,
+    )
+    return submitted(call, wanted)
+
+
+def _named(body: RestoreIn) -> tuple[Any, ...]:
+    columns = known_points().selected_columns
+    return columns.pool_id == body.pool_id, columns.id == body.point
+
+
+def _active(call: Call) -> list[str]:
+    """The VSAs that work."""
+    active = sa.select(agents.c.id).where(agents.c.role == "vsa", agents.c.state == "active")
+    return [str(key) for key in call.connection.execute(active.order_by(agents.c.seen_at.desc())).scalars()]
+
+
+def _one_of(there: list[str], asked: str | None) -> str:
+    """The VSA that restores to its own disks. Raises RequestInvalid, NoAgent."""
+    if asked is not None:
+        if asked not in there:
+            raise RequestInvalid(f"agent_id: {asked!r} is no active VSA")
+        return asked
+    if len(there) != 1:
+        raise NoAgent(f"agent_id: expected one active VSA to choose by itself, found {len(there)}")
+    return there[0]
+
+
+def _reaching(call: Call, hypervisor_id: str, asked: str | None) -> str:
+    """A VSA that reaches the hypervisor; of several the one that was heard last."""
+    call.row(hypervisors_table, hypervisor_id, hypervisors.SCOPES, Permission.HYPERVISORS_READ)
+    bound = sa.select(hypervisor_agents.c.agent_id).where(hypervisor_agents.c.hypervisor_id == hypervisor_id)
+    reaching = set(call.connection.execute(bound).scalars())
+    there = [key for key in _active(call) if key in reaching]
+    if not there:
+        raise NoAgent(f"hypervisor_id: expected an active VSA that reaches {hypervisor_id!r}, found none")
+    return there[0] if asked is None else _one_of(there, asked)
+
+
+def _machine(call: Call, target: MachineTargetIn, own: str) -> str | None:
+    """The id of the machine that is there. Raises RequestInvalid, NotFound."""
+    if target.how == "new":
+        return None
+    if target.machine_id is None:
+        if target.how == "attach":
+            raise RequestInvalid("machine.machine_id: expected the machine that the disks are attached to")
+        return own
+    row = call.row(machines_table, target.machine_id, machines.SCOPES, Permission.MACHINES_READ)
+    if row["hypervisor_id"] != target.hypervisor_id:
+        raise RequestInvalid(f"machine.machine_id: {row['name']} is not a machine of {target.hypervisor_id!r}")
+    return target.machine_id
