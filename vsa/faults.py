@@ -160,6 +160,13 @@ class DatastoreFull(SourceFault):
     retry = Retry.LATER
 
 
+class DatastoreFileFailed(SourceFault):
+    """A small file of a machine, nvram or vmx, cannot be read from its datastore or put there."""
+
+    code = "vsa.datastore_file_failed"
+    retry = Retry.LATER
+
+
 class MachineMissing(SourceFault):
     """The hypervisor knows no such machine any more."""
 

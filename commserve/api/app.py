@@ -19,6 +19,7 @@ from commserve.api import (
     rules,
     users,
 )
+from commserve.api.body_limit import BodyLimit
 from commserve.api.call import Replayed
 from commserve.api.problems import Problem
 from commserve.services import Services

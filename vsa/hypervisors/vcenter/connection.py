@@ -62,7 +62,7 @@ class Connection:
         self._refused: tuple[float, str] | None = None
         self._user_name = user
         self._closed = threading.Event()
-        context = trust.context()
+        self.context = context = trust.context()
         self.stub = open_stub(address, context)
         self.tasks = Tasks(self)
         self.rest = Rest(address, user, password, context)
