@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime
 
+from runtime import trace
+
 _TIME_DIGITS = 12  # milliseconds until the year 10889
 
 
@@ -14,6 +16,10 @@ class Ids:
 
     def __init__(self, entropy: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._entropy = entropy
+
+    def trace(self) -> str:
+        """What ties together all that one request or one due time sets off."""
+        return self._entropy(trace.BYTES).hex()
 
     def new(self, now: datetime) -> str:
         """An id that sorts after those of earlier milliseconds."""

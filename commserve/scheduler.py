@@ -20,7 +20,7 @@ from commserve.plans.promise import Promise
 from commserve.plans.schedule import look
 from commserve.services import Services
 from commserve.store.tables import answers, hypervisors, jobs, plans
-from runtime.logs import log
+from runtime.logs import about, log
 
 Concern = Callable[[datetime], bool]
 
@@ -76,9 +76,11 @@ class Scheduler:
             for plan in connection.execute(sa.select(plans).where(plans.c.enabled, due)).all():
                 found = look(Promise.model_validate(plan.promise).schedule, plan.looked_at or now, now)
                 for due_at in found.due if plan.pool_id is not None else ():
-                    run_id = start_run(connection, self._services.ids, plan, due_at, now)
+                    with about(trace=self._services.ids.trace()):
+                        run_id = start_run(connection, self._services.ids, plan, due_at, now)
+                        said = {"plan": plan.name, "due_at": due_at.isoformat(), "skipped": found.skipped}
+                        log().info("run due", run=run_id, **said)
                     started = started or run_id is not None
-                    log().info("run due", plan=plan.name, due_at=due_at.isoformat(), run=run_id, skipped=found.skipped)
                 looked = sa.update(plans).where(plans.c.id == plan.id)
                 connection.execute(looked.values(looked_at=now, next_due_at=found.next_due))
         return started

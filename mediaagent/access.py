@@ -45,6 +45,11 @@ class Grant:
     caller: Caller
     ticket: Ticket
 
+    @property
+    def about(self) -> dict[str, str]:
+        """For the log."""
+        return {"job": self.ticket.job, "trace": self.ticket.trace}
+
     def require_machine(self, machine_id: str) -> None:
         """Raises TicketRefused when the ticket is about another machine."""
         if self.ticket.machine != machine_id:

@@ -15,7 +15,7 @@ from media.ids import expiry_name
 from media.marks import read_marks
 from media.page import encode
 from media.recovery_point import Commit, DiskTree, RecoveryPoint, list_points, read_commit, read_point
-from mediaagent.access import Access
+from mediaagent.access import Access, Grant
 from mediaagent.bitmap import bitmap
 from mediaagent.faults import RequestRefused
 from mediaagent.metrics import ServerMetrics
@@ -26,6 +26,7 @@ from proto import restore_pb2
 from proto.data_plane import MOST_LEAVES, FramedLeaf, frame_leaf, joined, pack_restore, unpack_extents
 from proto.faults import PeerBusy
 from proto.restore_pb2_grpc import RestoresServicer
+from runtime.logs import log
 
 _OPEN_POINTS = 64
 _MOST_STREAMS = 12  # at once; each holds up to three runs of 8 MiB
@@ -44,7 +45,7 @@ class RestoreService(RestoresServicer):
         self._lock = threading.Lock()
         self._streams = threading.Semaphore(_MOST_STREAMS)
 
-    def _point(self, pool_id: str, text: str, context: grpc.ServicerContext) -> tuple[OpenPool, RecoveryPoint]:
+    def _point(self, pool_id: str, text: str, context: grpc.ServicerContext) -> tuple[OpenPool, RecoveryPoint, Grant]:
         """A recovery point that the caller's ticket covers."""
         grant = self._access.grant(context, "restore", pool_id)
         served = self._pools.get(pool_id)
@@ -61,7 +62,7 @@ class RestoreService(RestoresServicer):
                 if len(self._points) > _OPEN_POINTS:
                     self._points.popitem(last=False)
         grant.require_point(point.id, point.machine.id)
-        return served, point
+        return served, point, grant
 
     def ListPoints(
         self, request: restore_pb2.ListPointsRequest, context: grpc.ServicerContext
@@ -76,7 +77,8 @@ class RestoreService(RestoresServicer):
     def OpenPoint(
         self, request: restore_pb2.OpenPointRequest, context: grpc.ServicerContext
     ) -> restore_pb2.OpenPointReply:
-        served, point = self._point(request.pool, request.point, context)
+        served, point, grant = self._point(request.pool, request.point, context)
+        log().info("point opened", point=point.id, pool=served.name, machine=point.machine.id, **grant.about)
         return restore_pb2.OpenPointReply(
             point=_told(point),
             disks=[
@@ -91,7 +93,7 @@ class RestoreService(RestoresServicer):
     def DiskSegments(
         self, request: restore_pb2.DiskSegmentsRequest, context: grpc.ServicerContext
     ) -> restore_pb2.DiskSegmentsReply:
-        served, point = self._point(request.pool, request.point, context)
+        served, point, _ = self._point(request.pool, request.point, context)
         disk = _disk(point, request.disk)
         count = -(-disk.size // served.pool.parameters.segment_bytes)
         lost: list[range] = []  # what cannot be told is asked for, and reported then
@@ -105,7 +107,7 @@ class RestoreService(RestoresServicer):
     def ListMarks(
         self, request: restore_pb2.ListMarksRequest, context: grpc.ServicerContext
     ) -> restore_pb2.ListMarksReply:
-        served, point = self._point(request.pool, request.point, context)
+        served, point, _ = self._point(request.pool, request.point, context)
         marks = [
             restore_pb2.Mark(kind=m.kind.value, time=m.time, who=m.who, note=m.note, until=m.until or "")
             for m in read_marks(served.pool, point.sid)
@@ -114,7 +116,7 @@ class RestoreService(RestoresServicer):
 
     def restore_disk(self, request: restore_pb2.RestoreRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Some segments of a disk."""
-        served, point = self._point(request.pool, request.point, context)
+        served, point, _ = self._point(request.pool, request.point, context)
         disk = _disk(point, request.disk)
         if not 0 < request.segments <= _MOST_SEGMENTS:
             raise RequestRefused(f"{request.segments} segments, expected 1 to {_MOST_SEGMENTS}")
@@ -136,7 +138,7 @@ class RestoreService(RestoresServicer):
 
     def point_leaves(self, request: restore_pb2.PointLeavesRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Leaves of a disk: whoever has a disk like it finds out what of it differs."""
-        served, point = self._point(request.pool, request.point, context)
+        served, point, _ = self._point(request.pool, request.point, context)
         disk = _disk(point, request.disk)
         if len(request.segments) > MOST_LEAVES:
             raise RequestRefused(f"{len(request.segments)} segments, {MOST_LEAVES} are the most")

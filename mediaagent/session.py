@@ -230,6 +230,6 @@ class AgentSession:
                 return
             self._state, self._why = State.ENDED, why
             self._changed.notify_all()
-        log().warning("session ended", sid=self.log.sid, code=why.code, message=str(why))
+        log().warning("session ended", sid=self.log.sid, code=why.code, message=str(why), **self.grant.about)
         self.log.abort(reason or type(why).__name__)
         self._arrivals.close()

@@ -100,7 +100,7 @@ class Sessions:
             parent,
             min(PAGE_CONTAINER_BYTES, served.pool.parameters.container_bytes),
         )
-        log().info("session begun", sid=log_.sid, pool=served.name, machine=wish.machine.id, job=grant.ticket.job)
+        log().info("session begun", sid=log_.sid, pool=served.name, machine=wish.machine.id, **grant.about)
         id_ = secrets.token_hex(16)
         return AgentSession(id_, grant, served, log_, wish.disks, notes, self._buffers, self._clock)
 

@@ -320,6 +320,7 @@ class Assignment(_message.Message):
     FENCE_FIELD_NUMBER: _builtins.int
     LEASE_SECONDS_FIELD_NUMBER: _builtins.int
     TICKET_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     DISCOVER_FIELD_NUMBER: _builtins.int
     BACKUP_FIELD_NUMBER: _builtins.int
     RESTORE_FIELD_NUMBER: _builtins.int
@@ -338,6 +339,8 @@ class Assignment(_message.Message):
     lease_seconds: _builtins.int
     ticket: _builtins.str
     """for MediaAgents"""
+    trace: _builtins.str
+    """for logs: what ties together all that one request or due time sets off"""
     @_builtins.property
     def discover(self) -> Global___Discover: ...
     @_builtins.property
@@ -367,6 +370,7 @@ class Assignment(_message.Message):
         fence: _builtins.int = ...,
         lease_seconds: _builtins.int = ...,
         ticket: _builtins.str = ...,
+        trace: _builtins.str = ...,
         discover: Global___Discover | None = ...,
         backup: Global___Backup | None = ...,
         restore: Global___Restore | None = ...,
@@ -380,7 +384,7 @@ class Assignment(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "keep_secret", b"keep_secret", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "verify", b"verify", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "backup", b"backup", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "fence", b"fence", "id", b"id", "job", b"job", "keep_secret", b"keep_secret", "lease_seconds", b"lease_seconds", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "ticket", b"ticket", "verify", b"verify", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "backup", b"backup", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "fence", b"fence", "id", b"id", "job", b"job", "keep_secret", b"keep_secret", "lease_seconds", b"lease_seconds", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "ticket", b"ticket", "trace", b"trace", "verify", b"verify", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["discover", "backup", "restore", "create_pool", "read_points", "expire", "verify", "rebuild", "read_register", "keep_secret"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015

@@ -41,6 +41,7 @@ class Ticket:
     operations: tuple[str, ...]  # backup, restore, ... : kinds of assignments
     points: tuple[str, ...]
     expires_at: int  # Unix seconds
+    trace: str = ""  # for logs
 
     def require(self, caller: Caller, operation: str, pool: str, now: float) -> None:
         """Raises TicketRefused unless `caller` may do `operation` in `pool` at Unix time `now`."""

@@ -40,6 +40,7 @@ class Assignments:
             attempt=job.attempts,
             fence=job.fence,
             lease_seconds=int(self._policy.lease.total_seconds()),
+            trace=job.trace,
             ticket=self._ticket(job, agent, operation, pool.id, now),
         )
         _FILL[operation](assignment, connection, job, agent, pool, rate)
@@ -58,6 +59,7 @@ class Assignments:
             operations=(operation,),
             points=tuple(asked),
             expires_at=int((now + _TICKET_LIFE).timestamp()),
+            trace=job.trace,
         )
         return sign(ticket, self._sign_key)
 

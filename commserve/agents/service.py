@@ -117,7 +117,8 @@ class AgentsService(AgentsServicer):
         with self._store.reading() as connection:
             shares = rates(connection, now)
             for job in leased:
-                log().info("leased", job=job.id, kind=job.kind, agent=agent.name, attempt=job.attempts)
+                about_it = {"job": job.id, "kind": job.kind, "trace": job.trace}
+                log().info("leased", agent=agent.name, attempt=job.attempts, **about_it)
             return [self._assignments.of(connection, job, agent, shares.get(job.id, 0), now) for job in leased]
 
     def Report(self, request: agents_pb2.ReportRequest, context: grpc.ServicerContext) -> agents_pb2.ReportReply:
@@ -131,7 +132,8 @@ class AgentsService(AgentsServicer):
         if job is not None and job.assignment_id is None:
             if job.ended_at is None:
                 self._services.bell.ring()  # somebody else may have it now
-            log().info("reported", job=job.id, kind=job.kind, state=job.state, fault=job.fault_code)
+            about_it = {"job": job.id, "kind": job.kind, "trace": job.trace}
+            log().info("reported", state=job.state, fault=job.fault_code, **about_it)
         return agents_pb2.ReportReply(answer=_ANSWERS[answer], bytes_per_second=share)
 
     def Renew(self, request: agents_pb2.RenewRequest, context: grpc.ServicerContext) -> agents_pb2.RenewReply:

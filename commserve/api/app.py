@@ -22,6 +22,7 @@ from commserve.api import (
 from commserve.api.body_limit import BodyLimit
 from commserve.api.call import Replayed
 from commserve.api.problems import Problem
+from commserve.api.traced import Traced
 from commserve.services import Services
 
 PREFIX = "/api/v1"
@@ -70,6 +71,7 @@ def make_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(BodyLimit, most_bytes=_MOST_BYTES)
+    app.add_middleware(Traced, ids=services.ids)
     problems.install(app)
     app.add_exception_handler(Replayed, _replayed)
     for router in ROUTERS:

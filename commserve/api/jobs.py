@@ -60,6 +60,7 @@ class Job(BaseModel):
     pool_id: str | None
     agent_id: str | None
     requested_by: str
+    trace: str = Field(description="in the logs of every service that had a part in it")
     attempts: int
     attempts_allowed: int
     arguments: dict[str, Any]

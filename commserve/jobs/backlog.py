@@ -17,6 +17,7 @@ from commserve.plans.schedule import jitter
 from commserve.plans.sla import deadline
 from commserve.store.inserting import insert_new
 from commserve.store.tables import jobs, machines, runs
+from runtime import trace
 
 _STRIKE_WAIT = timedelta(minutes=5)
 _MOST_STRIKES = 6
@@ -28,7 +29,8 @@ def submit(connection: sa.Connection, ids: Ids, wanted: Sequence[Wanted], now: d
     for job in wanted:
         row = {name: getattr(job, name) for name in Wanted.__dataclass_fields__ if name != "due_at"}
         row["not_before_at"] = job.not_before_at or now
-        rows.append({**row, "id": ids.new(now), "role": ROLE[job.kind], "created_at": now, "queued_at": now})
+        made = {"id": ids.new(now), "role": ROLE[job.kind], "trace": trace.current() or ids.trace()}
+        rows.append({**row, **made, "created_at": now, "queued_at": now})
     return insert_new(connection, jobs, rows)
 
 

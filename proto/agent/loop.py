@@ -197,7 +197,8 @@ class Loop:
         threading.Thread(target=self._run, args=(work,), name=f"work-{assignment.id[:8]}", daemon=True).start()
 
     def _run(self, work: Work) -> None:
-        with about(job=work.assignment.job, attempt=work.assignment.attempt, kind=work.kind):
+        job = work.assignment
+        with about(job=job.job, attempt=job.attempt, kind=work.kind, trace=job.trace):
             log().info("begun")
             self._metrics.began(work.kind)
             began = self._clock.monotonic_seconds()

@@ -65,6 +65,32 @@ def test_the_repository_restores_without_any_service(lab: Site, tmp_path: Path) 
     assert to.read_bytes() == (lab.images / "web1/disk-0.raw").read_bytes()
 
 
+def lines_of(lab: Site, service: str, trace: str) -> list[str]:
+    """As grep finds them."""
+    log = (lab.services.state / "logs" / f"{service}.log").read_text()
+    return [line for line in log.splitlines() if trace in line]
+
+
+def test_one_trace_leads_from_a_request_through_the_logs_of_all_services(lab: Site) -> None:
+    asked = "4bf92f3577b34da6a3ce929d0e0e4736"
+    token = lab.services.token_file.read_text().strip()
+    headers = {"Authorization": f"Bearer {token}", "traceparent": f"00-{asked}-00f067aa0ba902b7-01"}
+    answer = httpx.post(f"{lab.services.url}/api/v1/machines/web1/backup", headers=headers, trust_env=False)
+    assert answer.headers["ingot-trace"] == answer.json()["trace"] == asked
+    job = lab.ended(answer.json())
+    assert job["state"] == "DONE", job
+    restored = lab.restored(job["result"]["recovery_point"], "traced")
+    assert restored["trace"] != asked, "another request, which brought none"
+    for trace, id_ in ((asked, job["id"]), (restored["trace"], restored["id"])):
+        for service in ("commserve", "mediaagent", "vsa"):
+            found = [json.loads(line) for line in lines_of(lab, service, trace)]
+            assert id_ in {line.get("job") for line in found}, (service, found)
+    plan = next(iter(lab.rest.all("/plans")))
+    run = lab.rest.post(f"/plans/{plan['id']}/run")
+    lab.wait("the run", lambda: lab.rest.get(f"/runs/{run['id']}")["state"] == "DONE")
+    assert len({each["trace"] for each in lab.rest.all("/jobs", run_id=run["id"])}) == 1, "one run, one trace"
+
+
 def test_the_logs_of_all_services_tell_of_a_job_and_hold_no_secret(lab: Site) -> None:
     job = lab.backed_up("web1")
     token = lab.services.token_file.read_text().strip()
