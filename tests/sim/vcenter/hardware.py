@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pyVmomi import vim
+
+from tests.sim.vcenter.clone import clone
 
 Dev = vim.vm.device
 
@@ -14,8 +17,13 @@ def _described(device: Any, label: str, summary: str) -> Any:
     return device
 
 
-def basic_devices(*, disks: int, nvme: bool = False) -> list[Any]:
+def basic_devices(*, disks: int) -> list[Any]:
     """Controllers and what every machine has; a SCSI controller for every 15 disks."""
+    return [clone(each) for each in _basic_devices(max(1, -(-disks // 15)))]
+
+
+@cache
+def _basic_devices(controllers: int) -> list[Any]:
     scsi = [
         _described(
             Dev.ParaVirtualSCSIController(
@@ -31,7 +39,7 @@ def basic_devices(*, disks: int, nvme: bool = False) -> list[Any]:
             f"SCSI controller {bus}",
             "VMware paravirtual SCSI",
         )
-        for bus in range(max(1, -(-disks // 15)))
+        for bus in range(controllers)
     ]
     return [
         _described(Dev.VirtualIDEController(key=200, busNumber=0), "IDE 0", "IDE 0"),
@@ -88,45 +96,44 @@ def basic_devices(*, disks: int, nvme: bool = False) -> list[Any]:
 
 def disk_device(key: int, controller: int, unit: int, backing: Any, size: int) -> Any:
     """A disk."""
-    number = key - 1999
-    return _described(
-        Dev.VirtualDisk(
-            key=key,
-            controllerKey=controller,
-            unitNumber=unit,
-            backing=backing,
-            capacityInBytes=size,
-            capacityInKB=size // 1024,
-            shares=vim.SharesInfo(shares=1000, level="normal"),
-            storageIOAllocation=vim.StorageResourceManager.IOAllocationInfo(
-                limit=-1, shares=vim.SharesInfo(shares=1000, level="normal"), reservation=0
-            ),
-            nativeUnmanagedLinkedClone=False,
+    device = clone(_prototype_disk())
+    device.key, device.controllerKey, device.unitNumber, device.backing = key, controller, unit, backing
+    device.capacityInBytes, device.capacityInKB = size, size // 1024
+    return _described(device, f"Hard disk {key - 1999}", f"{size // 1024:,} KB")
+
+
+@cache
+def _prototype_disk() -> Any:
+    return Dev.VirtualDisk(
+        key=0,
+        capacityInKB=0,
+        shares=vim.SharesInfo(shares=1000, level="normal"),
+        storageIOAllocation=vim.StorageResourceManager.IOAllocationInfo(
+            limit=-1, shares=vim.SharesInfo(shares=1000, level="normal"), reservation=0
         ),
-        f"Hard disk {number}",
-        f"{size // 1024:,} KB",
+        nativeUnmanagedLinkedClone=False,
     )
 
 
 def nic_device(key: int, mac: str, backing: Any, summary: str) -> Any:
     """A network card."""
-    return _described(
-        Dev.VirtualVmxnet3(
-            key=key,
-            controllerKey=100,
-            unitNumber=key - 4000 + 7,
-            backing=backing,
-            addressType="assigned",
-            macAddress=mac,
-            wakeOnLanEnabled=True,
-            connectable=_connectable(connected=True, at_start=True),
-            resourceAllocation=Dev.VirtualEthernetCard.ResourceAllocation(
-                reservation=0, limit=-1, share=vim.SharesInfo(shares=50, level="normal")
-            ),
-            uptCompatibilityEnabled=True,
+    device = clone(_prototype_nic())
+    device.key, device.unitNumber, device.macAddress, device.backing = key, key - 4000 + 7, mac, backing
+    return _described(device, f"Network adapter {key - 3999}", summary)
+
+
+@cache
+def _prototype_nic() -> Any:
+    return Dev.VirtualVmxnet3(
+        key=0,
+        controllerKey=100,
+        addressType="assigned",
+        wakeOnLanEnabled=True,
+        connectable=_connectable(connected=True, at_start=True),
+        resourceAllocation=Dev.VirtualEthernetCard.ResourceAllocation(
+            reservation=0, limit=-1, share=vim.SharesInfo(shares=50, level="normal")
         ),
-        f"Network adapter {key - 3999}",
-        summary,
+        uptCompatibilityEnabled=True,
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from pyVmomi import vim
 
+from tests.sim.vcenter.clone import clone
 from tests.sim.vcenter.disks import Disk, Layer
 from tests.sim.vcenter.hardware import (
     basic_devices,
@@ -376,13 +378,21 @@ def describe_backing(backing: Any, disk: Disk, layers: list[Layer], change_id: s
 
 def new_config(vcenter: Any, name: str, home: str, guest_id: str) -> Any:
     """The configuration of a machine without disks and networks. `home` is its directory: `[datastore] name/`."""
-    now = vcenter.clock.now()
+    config = clone(_prototype(guest_id))
+    config.name = name
+    config.modified = config.createDate = now = vcenter.clock.now()
+    config.changeVersion = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    files = config.files
+    files.vmPathName = f"{home}{name}.vmx"
+    files.snapshotDirectory = files.suspendDirectory = files.logDirectory = home
+    return config
+
+
+@cache
+def _prototype(guest_id: str) -> Any:
+    """What is alike in all new machines; only copies of it are given away."""
     normal = vim.SharesInfo(shares=2000, level="normal")
     return vim.vm.ConfigInfo(
-        changeVersion=now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        modified=now,
-        createDate=now,
-        name=name,
         guestFullName=_GUESTS.get(guest_id, "Other Linux (64-bit)"),
         version="vmx-20",
         uuid="",
@@ -391,9 +401,7 @@ def new_config(vcenter: Any, name: str, home: str, guest_id: str) -> Any:
         guestId=guest_id,
         alternateGuestName="",
         annotation="",
-        files=vim.vm.FileInfo(
-            vmPathName=f"{home}{name}.vmx", snapshotDirectory=home, suspendDirectory=home, logDirectory=home
-        ),
+        files=vim.vm.FileInfo(),
         tools=vim.vm.ToolsConfigInfo(
             toolsVersion=12352, afterPowerOn=True, afterResume=True, beforeGuestStandby=True, beforeGuestShutdown=True
         ),

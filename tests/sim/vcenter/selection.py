@@ -106,5 +106,7 @@ def written(of: Simulated, path: str) -> str | None:
 
 def typed(kind: type, path: str, values: list[Any]) -> Any:
     """A plain list as the array that the property's type says."""
-    info = kind._GetPropertyInfo(path.partition(".")[0])
-    return info.type(values)
+    for step in path.split("."):
+        kind = kind._GetPropertyInfo(step.partition("[")[0]).type
+        kind = kind.Item if "[" in step else kind  # one of a list, by its key
+    return kind(values)

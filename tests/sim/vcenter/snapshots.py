@@ -73,7 +73,7 @@ def make(machine: Machine, name: str, description: str, *, quiesced: bool) -> Sn
         if disk.is_independent:
             continue
         change_id = disk.tracking.snapshot()
-        frozen = disk.freeze(Layer(disk.layers[-1].datastore, _next_name(disk), is_base=False))
+        frozen = disk.freeze(Layer(disk.layers[-1].datastore, _next_name(machine, disk), is_base=False))
         snapshot.layers[key], snapshot.change_ids[key], snapshot.sizes[key] = frozen, change_id, disk.size
         describe_backing(devices[key].backing, disk, frozen, change_id)
     if snapshot.parent is None:
@@ -87,9 +87,10 @@ def make(machine: Machine, name: str, description: str, *, quiesced: bool) -> Sn
     return snapshot
 
 
-def _next_name(disk: Disk) -> str:
+def _next_name(machine: Machine, disk: Disk) -> str:
     base = disk.layers[0].name.removesuffix(".vmdk")
-    taken = {layer.name for layer in disk.layers}
+    chains = [disk.layers, *(each.layers.get(disk.key, []) for each in every_snapshot(machine))]
+    taken = {layer.name for chain in chains for layer in chain}
     number = 1
     while f"{base}-{number:06d}.vmdk" in taken:
         number += 1
@@ -185,7 +186,7 @@ def revert(snapshot: Snapshot) -> None:
                 layer.remove()
         disk.layers = list(layers)
         disk.size = snapshot.sizes[key]
-        disk.layers.append(Layer(layers[-1].datastore, _next_name(disk), is_base=False))
+        disk.layers.append(Layer(layers[-1].datastore, _next_name(machine, disk), is_base=False))
         if disk.tracking.is_active:
             disk.tracking.reset()
     machine.current = snapshot

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,6 +98,11 @@ class Vcenter:
     def start(self) -> None:
         self._thread = threading.Thread(target=self._endpoint.serve_forever, args=(0.05,), name=self.name, daemon=True)
         self._thread.start()
+
+    def close(self) -> None:
+        """Let go of the port of one that was never started."""
+        self.workers.shutdown()
+        self._endpoint.server_close()
 
     def stop(self) -> None:
         """Every connection ends; tasks end first."""
@@ -282,6 +287,13 @@ class Vcenter:
             for key, value in custom.items():
                 self.custom_fields.set(machine, key, value)
             return SimMachine(machine)
+
+    def add_user(self, user: str, password: str, privileges: Iterable[str]) -> None:
+        """Somebody with just these privileges, everywhere."""
+        with self.changes.lock:
+            self.sessions.password_by_user[user.lower()] = password
+            self.authorization.add_role(user, privileges)
+            self.authorization.set(user, user, self.root)
 
     def machine(self, name: str) -> SimMachine:
         """Raises KeyError."""
