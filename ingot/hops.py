@@ -20,6 +20,7 @@ from proto.faults import RemoteFault
 
 _SECONDS = 5.0
 _SILENT = timedelta(minutes=2)
+_CLOCK_SECONDS = 30  # tickets and certificates end by the clock
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,13 @@ def _heard(agent: dict[str, Any], now: datetime) -> Hop:
     if agent["seen_at"] is None:
         return Hop(name, "it joined, and was never heard: is it running")
     ago = now - datetime.fromisoformat(agent["seen_at"]).astimezone(UTC)
-    return Hop(name, None if ago <= _SILENT else f"last heard {int(ago.total_seconds())} s ago: is it running")
+    if ago > _SILENT:
+        return Hop(name, f"last heard {int(ago.total_seconds())} s ago: is it running")
+    ahead = (agent["clock_ahead_ms"] or 0) / 1000
+    if abs(ahead) <= _CLOCK_SECONDS:
+        return Hop(name, None)
+    way = "ahead of" if ahead > 0 else "behind"
+    return Hop(name, f"its clock is {abs(ahead):.0f} s {way} the CommServe's: does it keep time, by NTP")
 
 
 def _handshake(host: str, port: int) -> str | None:

@@ -158,12 +158,20 @@ class HeartbeatRequest(_message.Message):
     BOOT_ID_FIELD_NUMBER: _builtins.int
     DENY_LIST_VERSION_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    TROUBLES_FIELD_NUMBER: _builtins.int
     boot_id: _builtins.str
     deny_list_version: _builtins.int
     """what the agent has"""
+    time: _builtins.str
+    """by the agent's clock, ISO 8601"""
     @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___Held]:
         """assignments that it works on"""
+
+    @_builtins.property
+    def troubles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the last warnings and errors of its log"""
 
     def __init__(
         self,
@@ -171,10 +179,12 @@ class HeartbeatRequest(_message.Message):
         boot_id: _builtins.str = ...,
         deny_list_version: _builtins.int = ...,
         held: _abc.Iterable[Global___Held] | None = ...,
+        time: _builtins.str = ...,
+        troubles: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "deny_list_version", b"deny_list_version", "held", b"held"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "deny_list_version", b"deny_list_version", "held", b"held", "time", b"time", "troubles", b"troubles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

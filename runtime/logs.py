@@ -5,16 +5,23 @@ A line of a log is an event with fields, not a sentence with values baked in. Se
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO, cast
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 Log = FilteringBoundLogger
+
+_TROUBLE = frozenset({"warning", "error", "critical"})
+_TROUBLES = 10
+_TROUBLE_CHARS = 600  # of each
+_troubles: deque[str] = deque(maxlen=_TROUBLES)
 
 
 def configure(service: str, level: str = "info", stream: TextIO | None = None) -> None:
@@ -24,7 +31,9 @@ def configure(service: str, level: str = "info", stream: TextIO | None = None) -
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
+        _remember,
     ]
+    _troubles.clear()
     render = structlog.processors.JSONRenderer(sort_keys=True)
     number = logging.getLevelNamesMapping()[level.upper()]
     out = stream or sys.stdout
@@ -39,6 +48,17 @@ def configure(service: str, level: str = "info", stream: TextIO | None = None) -
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def troubles() -> list[str]:
+    """The last warnings and errors of this process, as they were logged, shortened."""
+    return list(_troubles)
+
+
+def _remember(_logger: object, level: str, event: EventDict) -> EventDict:
+    if level in _TROUBLE:
+        _troubles.append(json.dumps(event, sort_keys=True, default=str)[:_TROUBLE_CHARS])
+    return event
 
 
 def log() -> Log:

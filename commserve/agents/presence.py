@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from commserve.faults import RequestInvalid
 from commserve.ids import Ids
 from commserve.store.inserting import put
 from commserve.store.tables import agents, pool_agents, pools
+
+_TROUBLES, _TROUBLE_CHARS = 10, 1000  # an agent may be hostile
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,19 @@ def register(connection: sa.Connection, ids: Ids, agent: Any, said: Registration
             _pool_seen(connection, ids, agent, pool, now)
 
 
-def seen(connection: sa.Connection, agent: Any, now: datetime) -> None:
-    connection.execute(sa.update(agents).where(agents.c.id == agent.id).values(seen_at=now))
+def seen(connection: sa.Connection, agent: Any, time: str, troubles: Sequence[str], now: datetime) -> None:
+    """An agent's heartbeat; `time` by its clock, empty where it does not say. Raises RequestInvalid."""
+    values: dict[str, Any] = {"seen_at": now}
+    if time:
+        try:
+            ahead = datetime.fromisoformat(time) - now
+        except (ValueError, TypeError) as error:
+            raise RequestInvalid(f"time: {error}") from error
+        values["clock_ahead_ms"] = ahead // timedelta(milliseconds=1)
+    said = [trouble[:_TROUBLE_CHARS] for trouble in troubles[-_TROUBLES:]]
+    if said != agent.troubles:
+        values["troubles"] = said
+    connection.execute(sa.update(agents).where(agents.c.id == agent.id).values(**values))
 
 
 def _pool_seen(connection: sa.Connection, ids: Ids, agent: Any, seen_pool: PoolSeen, now: datetime) -> None:

@@ -80,7 +80,7 @@ class AgentsService(AgentsServicer):
         held = [(each.assignment, each.fence) for each in request.held]
         with self._store.writing() as connection:
             agent = joining.agent_of(connection, caller_of(context))
-            seen(connection, agent, now)
+            seen(connection, agent, request.time, request.troubles, now)
             stale = self._progress.renew(connection, agent.id, held, now)
             version, denied = joining.deny_list(connection, now)
             shares = rates(connection, now) if held else {}

@@ -32,6 +32,8 @@ class Agent(BaseModel):
     capabilities: list[str]
     addresses: list[str]
     bytes_per_second: int
+    clock_ahead_ms: int | None = Field(description="of the CommServe's clock, the way of a heartbeat included")
+    troubles: list[str] = Field(description="the last warnings and errors of its log, each a line of JSON")
     joined_at: Moment
     seen_at: Moment | None
     certificate_expires_at: Moment | None

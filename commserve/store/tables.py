@@ -84,6 +84,8 @@ agents = sa.Table(
     _document("addresses", "[]"),
     sa.Column("sealing_key", sa.LargeBinary),
     _count("bytes_per_second"),  # 0: no limit
+    sa.Column("clock_ahead_ms", sa.BigInteger),  # of ours; behind where negative
+    _document("troubles", "[]"),  # the last warnings and errors of its log
     _at("joined_at", null=False),
     _at("seen_at"),
     _at("certificate_expires_at"),

@@ -21,7 +21,7 @@ from proto.agent.work import LeaseLost, Work, WorkCancelled
 from proto.faults import PeerRefused, encode
 from runtime.clock import Clock
 from runtime.faults import Fault, Retry
-from runtime.logs import about, log
+from runtime.logs import about, log, troubles
 
 Handler = Callable[[Work], Mapping[str, Any]]
 
@@ -159,9 +159,11 @@ class Loop:
         with self._lock:
             running = dict(self._work_by_id)
         held = [agents_pb2.Held(assignment=w.assignment.id, fence=w.assignment.fence) for w in running.values()]
-        reply = self._line.heartbeat(
-            agents_pb2.HeartbeatRequest(boot_id=self._boot_id, deny_list_version=self.denied.version, held=held)
+        request = agents_pb2.HeartbeatRequest(
+            boot_id=self._boot_id, deny_list_version=self.denied.version, held=held, troubles=troubles()
         )
+        request.time = self._clock.now()
+        reply = self._line.heartbeat(request)
         if reply.HasField("deny_list"):
             self._learn(reply.deny_list)
         self.denied.heard_at = self._clock.monotonic_seconds()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from commserve.faults import AgentRefused, RequestInvalid
+from commserve.moments import text_of
 from proto import agents_pb2
 from proto.channels import COMMSERVE_NAME
 from proto.faults import PeerUnreachable
@@ -250,6 +251,23 @@ def test_a_renewed_certificate_lets_in_under_the_same_name(wire: Wire) -> None:
     identity = Identity(key_pem(key), reply.certificate, reply.authority)
     assert identity.uri == agent.caller.uri
     wire.line(identity).register(agent.about())
+
+
+def test_a_heartbeat_says_how_the_agent_is(wire: Wire) -> None:
+    vsa, agent = wire.join("vsa", "v")
+    vsa.register(agent.about())
+    shown = wire.office.get(f"/agents/{agent.caller.id}")
+    assert (shown["clock_ahead_ms"], shown["troubles"]) == (None, [])
+    late = text_of(wire.office.clock.moment - timedelta(seconds=45))
+    vsa.heartbeat(agents_pb2.HeartbeatRequest(time=late, troubles=["x" * 5000] * 20))
+    shown = wire.office.get(f"/agents/{agent.caller.id}")
+    assert shown["clock_ahead_ms"] == -45_000
+    assert (len(shown["troubles"]), max(map(len, shown["troubles"]))) == (10, 1000), "however much it says"
+    vsa.heartbeat(agents_pb2.HeartbeatRequest())
+    assert wire.office.get(f"/agents/{agent.caller.id}")["troubles"] == []
+    for wrong in ("yesterday", "2026-01-01T00:00:00"):
+        with pytest.raises(RequestInvalid, match="time"):
+            vsa.heartbeat(agents_pb2.HeartbeatRequest(time=wrong))
 
 
 def test_a_limit_is_divided_at_every_heartbeat(wire: Wire) -> None:

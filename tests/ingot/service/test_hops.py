@@ -21,9 +21,10 @@ class FakeRest:
 
     url = "http://127.0.0.1:1"
 
-    def __init__(self, agents_address: str, addresses: list[str], seen_at: str | None) -> None:
+    def __init__(self, agents_address: str, addresses: list[str], seen_at: str | None, clock_ahead_ms: int) -> None:
         self._agents_address = agents_address
         agent = {"name": "store-1", "state": "active", "addresses": addresses, "seen_at": seen_at}
+        agent |= {"clock_ahead_ms": clock_ahead_ms}
         revoked = {"name": "old", "state": "revoked", "addresses": ["lan=127.0.0.1:1:1"], "seen_at": None}
         self._agents = [agent, revoked]
 
@@ -36,8 +37,10 @@ class FakeRest:
         return {"agents_address": self._agents_address}
 
 
-def hops(agents_address: str, address: str, seen_at: str | None = "2026-01-01T11:59:30Z") -> list[Hop]:
-    return list(try_hops(FakeRest(agents_address, [address], seen_at), NOW))  # type: ignore[arg-type]
+def hops(
+    agents_address: str, address: str, seen_at: str | None = "2026-01-01T11:59:30Z", clock_ahead_ms: int = 900
+) -> list[Hop]:
+    return list(try_hops(FakeRest(agents_address, [address], seen_at, clock_ahead_ms), NOW))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,14 @@ def test_open_hops_have_no_problem(port: int) -> None:
     found = hops(f":{port}", f"lan=127.0.0.1:{port}:{port}")
     assert [hop.problem for hop in found] == [None] * 5
     assert [hop.name for hop in found][-1] == f"here to store-1, data, by lan 127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(("ahead", "said"), [(31_000, "31 s ahead of"), (-45_400, "45 s behind")])
+def test_a_clock_that_goes_wrong_is_named(port: int, ahead: int, said: str) -> None:
+    found = hops(f":{port}", f"lan=127.0.0.1:{port}:{port}", clock_ahead_ms=ahead)
+    assert [hop.problem for hop in found if hop.problem is not None] == [
+        f"its clock is {said} the CommServe's: does it keep time, by NTP"
+    ]
 
 
 def test_a_port_where_nobody_listens_is_named(port: int) -> None:

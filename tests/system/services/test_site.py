@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ingot.support import parts
 from tests.system.services.site import Site, change_image, site
 
 ROOT = Path(__file__).parents[3]
@@ -125,3 +126,26 @@ def test_a_restore_outside_the_landing_directory_is_refused_by_the_agent(lab: Si
     ended = lab.ended(lab.rest.post("/restores", {"pool_id": pool["id"], "point": point, "directory": str(tmp_path)}))
     assert (ended["state"], ended["fault"]["code"]) == ("FAILED", "vsa.landing_refused")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_agents_troubles_reach_whoever_asks_for_a_support_bundle(lab: Site, tmp_path: Path) -> None:
+    """The agent itself need not be asked."""
+    refused = lab.ended(
+        lab.rest.post("/restores", {"pool_id": next(iter(lab.rest.all("/pools")))["id"], **outside(lab, tmp_path)})
+    )
+    assert refused["state"] == "FAILED", refused
+
+    def told() -> bool:
+        (vsa,) = lab.rest.all("/agents", role="vsa")
+        return any(refused["id"] in line and refused["fault"]["code"] in line for line in vsa["troubles"])
+
+    lab.wait("the heartbeat", told)
+    assert all(abs(agent["clock_ahead_ms"]) < 30_000 for agent in lab.rest.all("/agents"))
+    parts_ = {part.name: part.body for part in parts(lab.services.state, {}, lab.rest)}
+    assert refused["fault"]["code"].encode() in parts_["commserve/agents.json"]
+
+
+def outside(lab: Site, directory: Path) -> dict[str, str]:
+    """A restore to where nothing may land."""
+    job = lab.backed_up("web1")
+    return {"point": job["result"]["recovery_point"], "directory": str(directory / "elsewhere")}
