@@ -9,7 +9,7 @@ KERNELS := .venv/kernels
 NATIVE := $(wildcard ext/*.pyx ext/*.pxd ext/*.c ext/*.h)
 DISK ?=
 
-.PHONY: stubs demo test check bench torture style types arrows kernel-style kernel-warnings clean
+.PHONY: stubs demo test check bench torture verify-vcenter style types arrows kernel-style kernel-warnings clean
 
 demo: $(KERNELS)  ## back up, change, restore and compare a disk: `make demo`, or `make demo DISK=path`
 	@$(BIN)/python -m ingot.demo $(DISK)
@@ -28,6 +28,10 @@ stubs: $(SET_UP)  ## make proto/*_pb2* again from the .proto files
 torture: $(KERNELS)
 	$(BIN)/python -m pytest -m torture
 	INGOT_EXAMPLES=torture $(BIN)/python -m pytest --timeout 3600 tests/vsa/nbd tests/media/test_crafted_records.py tests/media/test_structures.py
+
+verify-vcenter: $(KERNELS)  ## the contract suite against the vCenter that INGOT_VCENTER names: docs/vsphere.md
+	@test -n "$$INGOT_VCENTER" || { echo "INGOT_VCENTER names no vCenter: docs/vsphere.md" >&2; exit 2; }
+	$(BIN)/python -m pytest tests/contracts/test_vcenter.py -k real
 
 style: $(SET_UP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -414,7 +414,7 @@ class Hypervisor(_message.Message):
     id: _builtins.str
     name: _builtins.str
     kind: _builtins.str
-    """images"""
+    """images | vcenter"""
     settings: _builtins.str
     """JSON; for images {"directory": "/path"}"""
     sealed_secret: _builtins.bytes
@@ -1294,6 +1294,7 @@ class Machine(_message.Message):
     PROTECTABLE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    RESOURCE_POOL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """stable: what recovery points are named by"""
     name: _builtins.str
@@ -1305,6 +1306,8 @@ class Machine(_message.Message):
     """why it is not"""
     source: _builtins.str
     """what the hypervisor calls it; JSON"""
+    resource_pool: _builtins.str
+    """a path like that of the folder"""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1324,10 +1327,11 @@ class Machine(_message.Message):
         protectable: _builtins.bool = ...,
         reason: _builtins.str = ...,
         source: _builtins.str = ...,
+        resource_pool: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "disks", b"disks", "folder", b"folder", "id", b"id", "name", b"name", "power_state", b"power_state", "protectable", b"protectable", "reason", b"reason", "source", b"source", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "disks", b"disks", "folder", b"folder", "id", b"id", "name", b"name", "power_state", b"power_state", "protectable", b"protectable", "reason", b"reason", "resource_pool", b"resource_pool", "source", b"source", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1340,19 +1344,23 @@ class DiskSeen(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     name: _builtins.str
     size: _builtins.int
+    reason: _builtins.str
+    """why it is left out of backups; empty where it is not"""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         name: _builtins.str = ...,
         size: _builtins.int = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "name", b"name", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "name", b"name", "reason", b"reason", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

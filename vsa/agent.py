@@ -19,6 +19,7 @@ from runtime.metrics import MetricsServer
 from runtime.version import VERSION
 from vsa.backup.job import Means, back_up
 from vsa.discovery import discover
+from vsa.hypervisors.known import Known
 from vsa.restore.job import restore
 from vsa.settings import VsaSettings
 
@@ -32,14 +33,14 @@ def serve(settings: VsaSettings) -> None:
     metrics = MetricsServer(registry, settings.metrics.host, settings.metrics.port)
     with Agent(settings.state, clock) as agent:
         log().info("starting", version=VERSION, agent=agent.membership.agent.uri)
+        known = Known(clock, agent.unseal, registry)
 
         def means() -> Means:
-            return Means(
-                agent.identity, clock, settings.workers, agent.line.ended
-            )  # asked each time: certificates are renewed
+            # asked each time: certificates are renewed
+            return Means(agent.identity, clock, settings.workers, agent.line.ended, known)
 
         def discover_(work: Work) -> Mapping[str, Any]:
-            return discover(work, agent.line, clock)
+            return discover(work, agent.line, known)
 
         def back_up_(work: Work) -> Mapping[str, Any]:
             return back_up(work, means())
@@ -51,6 +52,7 @@ def serve(settings: VsaSettings) -> None:
         loop = agent.start(_about_us, handlers, settings.slots, registry)
         life.run(lambda: loop.healthy, ends_with_parent=settings.ends_with_parent)
         agent.drain(settings.drain_seconds)
+        known.close()
     metrics.close()
     log().info("stopped")
 

@@ -9,18 +9,17 @@ from typing import Any
 from proto import agents_pb2
 from proto.agent.line import Line
 from proto.agent.work import Work
-from runtime.clock import Clock
 from vsa.hypervisors import MachineSeen
-from vsa.hypervisors.known import open_hypervisor
+from vsa.hypervisors.known import Known
 
 _PAGE = 500  # machines
 
 
-def discover(work: Work, line: Line, clock: Clock) -> dict[str, Any]:
+def discover(work: Work, line: Line, known: Known) -> dict[str, Any]:
     """All machines, also those that cannot be protected. Raises HypervisorUnknown, HypervisorUnreachable."""
     wanted = work.assignment.discover.hypervisor
-    hypervisor = open_hypervisor(wanted.name, wanted.kind, wanted.settings, clock)
     work.begin("discover", 0)
+    hypervisor = known.inventory(wanted)
     # Read to its end before a page is sent: a hypervisor that fails half-way has no machines that are gone.
     machines = list(hypervisor.discover())
     return {"machines": line.discovered(_pages(work, wanted.id, machines))}
@@ -48,7 +47,12 @@ def encode(machine: MachineSeen) -> agents_pb2.Machine:
         tags=machine.tags,
         power_state=machine.power_state,
         attributes=machine.attributes,
-        disks=[agents_pb2.DiskSeen(key=disk.key, name=disk.name, size=disk.size) for disk in machine.disks],
+        disks=[
+            agents_pb2.DiskSeen(key=disk.key, name=disk.name, size=disk.size, reason=disk.reason or "")
+            for disk in machine.disks
+        ],
         protectable=machine.reason is None,
         reason=machine.reason or "",
+        source=machine.source,
+        resource_pool=machine.resource_pool,
     )

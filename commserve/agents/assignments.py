@@ -101,6 +101,7 @@ def machine_of(row: Any) -> agents_pb2.Machine:
         protectable=row.protectable,
         reason=row.reason,
         source=row.source,
+        resource_pool=row.resource_pool,
     )
 
 

@@ -247,7 +247,7 @@ def _report(request: agents_pb2.ReportRequest) -> Report:
 
 
 def _machine(each: agents_pb2.Machine) -> dict[str, Any]:
-    disks = [{"key": disk.key, "name": disk.name, "size": disk.size} for disk in each.disks]
+    disks = [{"key": disk.key, "name": disk.name, "size": disk.size, "reason": disk.reason} for disk in each.disks]
     return {
         "id": each.id,
         "name": each.name,
@@ -260,6 +260,7 @@ def _machine(each: agents_pb2.Machine) -> dict[str, Any]:
         "protectable": each.protectable,
         "reason": each.reason,
         "source": each.source,
+        "resource_pool": each.resource_pool,
     }
 
 

@@ -13,7 +13,8 @@ from commserve.api.call import Call, posts, reads, writes
 from commserve.api.paging import Cursor, Limit, Page, page
 from commserve.api.shapes import Id, Input, Moment
 from commserve.faults import InUse, RequestInvalid
-from commserve.inventory.kinds import check_settings
+from commserve.inventory.continuing import adopt
+from commserve.inventory.kinds import check_secret, check_settings
 from commserve.jobs.states import ACTIVE, State
 from commserve.plans.promise import Name
 from commserve.store.tables import agents, hypervisor_agents, hypervisors, jobs
@@ -49,6 +50,14 @@ class Hypervisor(BaseModel):
     discovered_at: Moment | None
 
 
+class Adoption(Input):
+    old: Id = Field(description="the hypervisor that will not come back")
+
+
+class Adopted(BaseModel):
+    machines: int = Field(description="that go on")
+
+
 @router.get("", response_model=Page[Hypervisor])
 def list_hypervisors(
     call: Annotated[Call, reads(Permission.HYPERVISORS_READ)],
@@ -68,6 +77,7 @@ def add_hypervisor(body: HypervisorIn, call: Annotated[Call, posts(Permission.HY
     """Its machines are discovered as soon as an agent is there."""
     call.authorize()
     check_settings(body.kind, body.settings)
+    check_secret(body.kind, body.agents, body.secret)
     key = call.services.ids.new(call.now)
     row = body.model_dump(exclude={"agents", "secret"})
     call.connection.execute(sa.insert(hypervisors).values(id=key, created_at=call.now, **row))
@@ -94,6 +104,23 @@ def change_hypervisor(
     call.connection.execute(change.values(**body.model_dump(exclude={"agents", "kind", "secret"})))
     _bind(call, hypervisor_id, body)
     return call.answer(_read(call, hypervisor_id))
+
+
+@router.post("/{hypervisor_id}/adopt", response_model=Adopted)
+def adopt_machines(
+    hypervisor_id: Id, body: Adoption, call: Annotated[Call, posts(Permission.HYPERVISORS_WRITE)]
+) -> Response:
+    """Another hypervisor will not come back: its vCenter was built anew, as this one. Its machines go on as those here.
+
+    A machine here with the same instance uuid, and no recovery point yet, takes the place, id and points of the other.
+    """
+    new, old = _read(call, hypervisor_id), _read(call, body.old)
+    call.authorize()
+    if new.id == old.id:
+        raise RequestInvalid("old: expected another hypervisor, found the same")
+    if new.discovered_at is None:
+        raise RequestInvalid(f"{new.name}: its machines were not discovered yet")
+    return call.answer(Adopted(machines=adopt(call.connection, old.id, new.id, call.now)))
 
 
 @router.delete("/{hypervisor_id}", status_code=204)

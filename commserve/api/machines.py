@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from json.encoder import encode_basestring_ascii
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
@@ -34,6 +34,7 @@ class Disk(TypedDict):
     key: str
     name: str
     size: int
+    reason: NotRequired[str]  # why it is left out of backups
 
 
 class Machine(TypedDict):
@@ -50,6 +51,7 @@ class Machine(TypedDict):
     size_bytes: int
     protectable: bool
     reason: str
+    resource_pool: str
     rule_id: str | None
     plan_id: str | None
     sla: Sla

@@ -8,11 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from commserve.inventory.continuing import Continuing
 from commserve.inventory.rules import Conditions, Rule, assign
 from commserve.store.tables import hypervisors, machines, points, rules
 
 _LONGEST_ID = 200
-_MATCHED = ("name", "folder", "tags", "power_state", "attributes")
+_MATCHED = ("name", "folder", "tags", "power_state", "attributes", "resource_pool")
 _SEEN = (*_MATCHED, "disks", "size_bytes", "protectable", "reason", "source")
 
 
@@ -32,21 +33,26 @@ def record(
     """
     complaints = []
     known = {row.id: row for row in connection.execute(sa.select(machines))}
+    continuing = Continuing(connection, hypervisor_id, known, now)
     ordered = rules_in_order(connection)
     seen: dict[str, dict[str, Any]] = {}
     for machine in found:
-        old = known.get(machine["id"])
+        key, waits = continuing.id_of(machine)
+        old = known.get(key)
         if not _fit(machine["id"]):
             complaints.append(f"machine {machine['name']!r}: its id {machine['id'][:_LONGEST_ID]!r} cannot be one")
-        elif machine["id"] in seen:
+        elif key in seen:
             complaints.append(f"machine {machine['name']!r}: its id {machine['id']!r} is that of another one")
-        elif old is not None and old.hypervisor_id != hypervisor_id and old.gone_at is None:
+        elif waits is not None:
+            complaints.append(waits)
+        elif key == machine["id"] and old is not None and old.hypervisor_id != hypervisor_id and old.gone_at is None:
             complaints.append(f"machine {machine['name']!r}: its id {machine['id']!r} is in another hypervisor too")
         else:
             rule = assign(machine, ordered)
-            seen[machine["id"]] = {
+            seen[key] = {
                 **{name: machine[name] for name in _SEEN},
                 "hypervisor_id": hypervisor_id,
+                "seen_as": "" if key == machine["id"] else machine["id"],
                 "rule_id": rule and rule.id,
                 "plan_id": rule and rule.plan_id,
                 "last_seen_at": now,

@@ -32,6 +32,7 @@ class Conditions(BaseModel):
     tags: Patterns = ()
     power_states: tuple[Literal["on", "off", "suspended", "unknown"], ...] = ()
     attributes: dict[str, Pattern] = Field(default={}, max_length=50)
+    resource_pools: Patterns = Field(default=(), description="the pool or one above it, as of folders")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ def matches(conditions: Conditions, machine: Mapping[Any, Any]) -> bool:
     if conditions.names and not _one_of(conditions.names, machine["name"]):
         return False
     if conditions.folders and not any(_one_of(conditions.folders, folder) for folder in _upwards(machine["folder"])):
+        return False
+    pools = conditions.resource_pools
+    if pools and not any(_one_of(pools, pool) for pool in _upwards(machine["resource_pool"])):
         return False
     if conditions.tags and not any(_one_of(conditions.tags, tag) for tag in machine["tags"]):
         return False

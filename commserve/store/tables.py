@@ -196,6 +196,8 @@ machines = sa.Table(
     _at("first_seen_at", null=False),
     _at("last_seen_at", null=False),
     _at("gone_at"),
+    _text("resource_pool"),
+    _text("seen_as"),  # what its hypervisor calls it, where that is another id than ours; empty where it is not
 )
 sa.Index(None, machines.c.hypervisor_id, machines.c.id)
 sa.Index(None, machines.c.plan_id, machines.c.id)

@@ -173,6 +173,14 @@ def document_in(path: Path, screen: Screen) -> dict[str, Any]:
     return found
 
 
+def line_in(path: Path, screen: Screen) -> str:
+    """A secret that is the first line of a file. Raises SecretUnreadable."""
+    line = _read(path, screen).partition("\n")[0].removesuffix("\r")
+    if not line:
+        raise SecretUnreadable(f"{path}: expected a secret in the first line, found nothing")
+    return line
+
+
 def _read(path: Path, screen: Screen) -> str:
     try:
         text = path.read_bytes().decode()

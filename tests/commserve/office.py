@@ -72,6 +72,7 @@ def machine(name: str, **other: Any) -> dict[str, Any]:
         "protectable": True,
         "reason": "",
         "source": "",
+        "resource_pool": "",
         **other,
     }
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 from pyVmomi import vim
 
 from runtime.clock import SystemClock
+from tests.sim.vcenter.vcenter import Vcenter
 from tests.vcsim.server import Vcsim
 from vsa.faults import (
     CertificateRefused,
@@ -24,8 +28,12 @@ from vsa.faults import (
     SessionLost,
 )
 from vsa.hypervisors.vcenter.connection import CALLS_AT_ONCE, Connection
+from vsa.hypervisors.vcenter.hypervisor import VcenterHypervisor
 from vsa.hypervisors.vcenter.metrics import VcenterMetrics
+from vsa.hypervisors.vcenter.settings import Settings
 from vsa.hypervisors.vcenter.trust import Trust
+
+PEERS = ["sim", "vcsim", *(["real"] if os.environ.get("INGOT_VCENTER") else [])]
 
 
 @dataclass(frozen=True)
@@ -39,11 +47,28 @@ class Peer:
         return Connection(self.address, self.user, self.password, self.trust, SystemClock(), **options)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
-def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
-    with Vcsim(tmp_path_factory.mktemp("vcsim"), "-vm", "20") as server:
-        trust = Trust(authority=server.certificate.read_text())
-        yield Peer(server.address, server.user, server.password, trust)
+@pytest.fixture(scope="module", params=PEERS)
+def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
+    """The real one, where INGOT_VCENTER names it: `make verify-vcenter` (docs/vsphere.md)."""
+    directory = tmp_path_factory.mktemp(request.param)
+    if request.param == "vcsim":
+        with Vcsim(directory, "-vm", "20") as vcsim:
+            yield Peer(vcsim.address, vcsim.user, vcsim.password, Trust(vcsim.certificate.read_text()))
+    elif request.param == "sim":
+        with Vcenter(directory) as sim:
+            for number in range(20):
+                sim.add_machine(f"web{number:02}", [1 << 30])
+            yield Peer(sim.address, sim.user, sim.password, Trust(sim.certificate.read_text()))
+    else:
+        yield real_peer()
+
+
+def real_peer() -> Peer:
+    authority = os.environ.get("INGOT_VCENTER_AUTHORITY")
+    fingerprint = os.environ.get("INGOT_VCENTER_FINGERPRINT", "").replace(":", "").lower()
+    trust = Trust(Path(authority).read_text() if authority else None, fingerprint or None)
+    password = Path(os.environ["INGOT_VCENTER_PASSWORD_FILE"]).read_text().splitlines()[0]
+    return Peer(os.environ["INGOT_VCENTER"], os.environ["INGOT_VCENTER_USER"], password, trust)
 
 
 @pytest.fixture
@@ -189,7 +214,7 @@ def test_a_task_is_waited_for_and_its_fault_is_ours(connection: Connection) -> N
     machine, _ = next(iter(connection.retrieve(vim.VirtualMachine, ["name"])))
     snapshot = connection.tasks.run(machine, machine.CreateSnapshot_Task, "one", "marked", False, False)
     assert isinstance(snapshot, vim.vm.Snapshot)
-    connection.tasks.run(snapshot, snapshot.RemoveSnapshot_Task, False)
+    connection.tasks.run(machine, snapshot.RemoveSnapshot_Task, False)
     if connection.properties(machine, "runtime.powerState")["runtime.powerState"] != "poweredOn":
         connection.tasks.run(machine, machine.PowerOnVM_Task)
     with pytest.raises(HypervisorFailed) as caught:
@@ -209,3 +234,34 @@ def test_calls_and_faults_are_counted(peer: Peer) -> None:
     lost = registry.get_sample_value("ingot_vcenter_faults_total", {**labels, "code": "vsa.machine_missing"})
     assert lost == 1
     assert (registry.get_sample_value("ingot_vcenter_call_seconds_count", labels) or 0) >= 3
+
+
+def test_machines_are_discovered_with_ids_that_stay(peer: Peer, connection: Connection) -> None:
+    first = {machine.id: machine for machine in vcenter(peer, connection).discover()}
+    again = {machine.id: machine for machine in vcenter(peer, connection).discover()}
+    assert first == again
+    for machine in first.values():
+        assert machine.id.startswith(f"{connection.instance_uuid}:")
+        assert machine.folder
+        assert machine.resource_pool or machine.reason
+        assert machine.power_state in {"on", "off", "suspended"}
+        assert len({disk.key for disk in machine.disks}) == len(machine.disks)
+
+
+def test_what_a_discovery_says_is_what_each_machine_says_of_itself(peer: Peer, connection: Connection) -> None:
+    found = {json.loads(machine.source)["moref"]: machine for machine in vcenter(peer, connection).discover()}
+    moref, seen = next(iter(found.items()))
+    machine = vim.VirtualMachine(moref, connection.stub)
+    assert seen.id.endswith(connection.read(lambda: machine.config.instanceUuid).lower())
+    assert seen.name == connection.read(lambda: machine.name)
+    folder = connection.read(lambda: machine.parent)
+    names = []
+    while folder is not None:
+        said = connection.properties(folder, "name", "parent")
+        names.append(said["name"])
+        folder = said.get("parent")
+    assert seen.folder == "/".join(name for name in reversed(names) if name not in ("Datacenters", "vm"))
+
+
+def vcenter(peer: Peer, connection: Connection) -> VcenterHypervisor:
+    return VcenterHypervisor("vc", Settings(peer.address, peer.user, peer.trust), connection)

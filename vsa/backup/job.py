@@ -19,7 +19,7 @@ from vsa.backup.leased_log import LeasedLog
 from vsa.backup.remote_log import RemoteLog, Wanted
 from vsa.faults import MachineMoved
 from vsa.hypervisors import Held, Purpose, QuiesceLevel, Wish
-from vsa.hypervisors.known import open_hypervisor
+from vsa.hypervisors.known import Known
 from vsa.media_agent import MediaAgentLine
 from vsa.reach import reached
 
@@ -39,6 +39,7 @@ class Means:
     clock: Waiting
     workers: int  # threads of one backup or restore; 0: as many as cores, five at most
     ended: Callable[[str, int], bool]  # whether the CommServe says that this lease of a job is over for certain
+    known: Known
 
 
 def back_up(work: Work, means: Means) -> dict[str, Any]:
@@ -48,8 +49,7 @@ def back_up(work: Work, means: Means) -> dict[str, Any]:
     the hypervisor, and MediaAgentUnreachable.
     """
     wanted = work.assignment.backup
-    source = wanted.hypervisor
-    hypervisor = open_hypervisor(source.name, source.kind, source.settings, means.clock)
+    hypervisor = means.known.open(wanted.hypervisor)
     began = means.clock.monotonic_seconds()
     with (
         hypervisor.hold(wanted.machine.id, _purpose(work, means)) as held,

@@ -18,11 +18,12 @@ from runtime.clock import Waiting
 
 @dataclass(frozen=True)
 class DiskSeen:
-    """A disk as an inventory shows it; size in bytes."""
+    """A disk as an inventory shows it; size in bytes. `reason` says why it is left out of backups."""
 
     key: str
     name: str
     size: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class MachineSeen:
     attributes: Mapping[str, str] = field(default_factory=dict)
     disks: tuple[DiskSeen, ...] = ()
     reason: str | None = None
+    resource_pool: str = ""
+    source: str = ""  # what the hypervisor calls it; JSON
 
 
 QuiesceLevel = Literal["crash", "filesystem", "application"]
@@ -110,11 +113,15 @@ class Held(Protocol):
         """How it was held, for the job's result; complete once the context was left."""
 
 
-class Hypervisor(Protocol):
+class Inventory(Protocol):
     """Safe to use from several threads at once."""
 
     def discover(self) -> Iterator[MachineSeen]:
         """All machines, in any order. Raises HypervisorUnreachable."""
+
+
+class Hypervisor(Inventory, Protocol):
+    """Safe to use from several threads at once."""
 
     def hold(self, machine: str, why: Purpose) -> AbstractContextManager[Held]:
         """Hold the machine with this id; it is let go of however the context ends.

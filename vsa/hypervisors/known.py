@@ -3,18 +3,73 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runtime.clock import Clock
+from prometheus_client import CollectorRegistry
+
+from proto import agents_pb2
+from runtime.clock import Waiting
 from vsa.faults import HypervisorUnknown
-from vsa.hypervisors import Hypervisor
+from vsa.hypervisors import Hypervisor, Inventory
 from vsa.hypervisors.images import ImagesHypervisor
 
+if TYPE_CHECKING:
+    from vsa.hypervisors.vcenter.connections import Connections
+    from vsa.hypervisors.vcenter.hypervisor import VcenterHypervisor
 
-def open_hypervisor(name: str, kind: str, settings: str, clock: Clock) -> Hypervisor:
-    """`settings` is a JSON object; for kind `images` {"directory": "/path"}. Raises HypervisorUnknown."""
-    if kind != "images":
-        raise HypervisorUnknown(f"hypervisor {name}: kind {kind!r} is not known to this build; known are images")
+Unseal = Callable[[bytes, str], bytes]
+
+
+class Known:
+    """The kinds that this build knows. One of a process, because connections are shared; safe from several threads."""
+
+    def __init__(self, clock: Waiting, unseal: Unseal, registry: CollectorRegistry | None = None) -> None:
+        """`unseal(sealed, owner)` opens what was sealed to this agent."""
+        self._clock = clock
+        self._unseal = unseal
+        self._registry = registry
+        self._connections: Connections | None = None
+        self._lock = threading.Lock()
+
+    def inventory(self, wanted: agents_pb2.Hypervisor) -> Inventory:
+        """To look for machines. Raises HypervisorUnknown, SealBroken, and what connecting does."""
+        return self.vcenter(wanted) if wanted.kind == "vcenter" else self.open(wanted)
+
+    def open(self, wanted: agents_pb2.Hypervisor) -> Hypervisor:
+        """To hold machines. Raises as `inventory`."""
+        if wanted.kind != "images":
+            raise HypervisorUnknown(f"hypervisor {wanted.name}: kind {wanted.kind!r} is not known to this build")
+        return _images(wanted.name, wanted.settings, self._clock)
+
+    def vcenter(self, wanted: agents_pb2.Hypervisor) -> VcenterHypervisor:
+        """One of kind `vcenter`, for what only such a one can do. Raises as `inventory`."""
+        # Here, because pyVmomi takes seconds to import and not every VSA has a vCenter.
+        from vsa.hypervisors.vcenter.connections import Connections  # noqa: PLC0415
+        from vsa.hypervisors.vcenter.hypervisor import VcenterHypervisor  # noqa: PLC0415
+        from vsa.hypervisors.vcenter.metrics import VcenterMetrics  # noqa: PLC0415
+        from vsa.hypervisors.vcenter.settings import read_settings  # noqa: PLC0415
+
+        settings = read_settings(wanted.name, wanted.settings)
+        if not wanted.sealed_secret:
+            raise HypervisorUnknown(f"hypervisor {wanted.name}: expected a password sealed to this agent, found none")
+        password = self._unseal(wanted.sealed_secret, f"hypervisor:{wanted.id}").decode()
+        with self._lock:
+            self._connections = self._connections or Connections(self._clock, VcenterMetrics(self._registry))
+        return VcenterHypervisor(wanted.name, settings, self._connections.to(wanted.id, settings, password))
+
+    def close(self) -> None:
+        """Sessions at vCenters end."""
+        with self._lock:
+            connections, self._connections = self._connections, None
+        if connections is not None:
+            connections.close()
+
+
+def _images(name: str, settings: str, clock: Waiting) -> Hypervisor:
+    """`settings` is {"directory": "/path"}."""
     try:
         directory = json.loads(settings)["directory"]
     except (ValueError, KeyError, TypeError) as error:

@@ -8,8 +8,12 @@ from typing import Annotated
 import typer
 
 from ingot.cli.service.asking import Door, asking, id_of, said, tell, text
+from ingot.cli.service.hypervisor_settings import Kind, images_settings, vcenter_password, vcenter_settings
+from ingot.quantities import count_text
 
-hypervisors = typer.Typer(no_args_is_help=True, help="Where machines are: today directories of disk images.")
+hypervisors = typer.Typer(
+    no_args_is_help=True, help="Where machines are: vCenters, ESXi hosts, directories of disk images."
+)
 
 
 @hypervisors.command("list")
@@ -26,25 +30,55 @@ def add(
     door: Door,
     name: Annotated[str, typer.Argument(metavar="NAME")],
     images: Annotated[
-        Path, typer.Option("--images", metavar="DIR", help="A directory of disk images, as the VSA sees it.")
-    ],
+        Path | None, typer.Option("--images", metavar="DIR", help="A directory of disk images, as the VSA sees it.")
+    ] = None,
+    kind: Annotated[Kind, typer.Option("--kind", help="What it is.")] = Kind.IMAGES,
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="HOST[:PORT]", help="Of a vCenter or an ESXi host.")
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="NAME", help="Who logs in there.")] = None,
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="With the user's password in its first line.")
+    ] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option("--fingerprint", metavar="SHA256", help="Of the one certificate that it may show.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", metavar="FILE", help="Certificates in PEM to trust for it.")
+    ] = None,
+    vddk: Annotated[
+        Path | None, typer.Option("--vddk", metavar="DIR", help="Your VDDK, as the VSA sees it: disks by nbdkit.")
+    ] = None,
+    nbd_url: Annotated[
+        str | None, typer.Option("--nbd-url", metavar="URL", help="An NBD server of your own for its disks.")
+    ] = None,
     agent: Annotated[
         list[str] | None, typer.Option("--agent", metavar="NAME", help="A VSA that can reach it; any, without it.")
     ] = None,
 ) -> int:
-    """Add a directory of disk images; its machines are discovered at once.
+    """Add a vCenter, an ESXi host or a directory of disk images; its machines are discovered at once.
 
-    Each image file in it, and each folder that holds images, is a machine. docs/operations.md describes machine.json.
+    In a directory each image file, and each folder that holds images, is a machine; docs/operations.md describes
+    machine.json. Of a vCenter, docs/vsphere.md says which rights its user needs.
 
-    Example:
+    Examples:
 
         ingot hypervisor add lab --images /srv/images
+
+        ingot hypervisor add vc1 --kind vcenter --address vc1.example.com --user backup@vsphere.local \\
+            --password-file /root/vc1.password --ca-file /etc/ingot/vc1.pem
     """
+    if kind is Kind.VCENTER:
+        settings = vcenter_settings(address, user, fingerprint, ca_file, vddk, nbd_url)
+        secret = vcenter_password(password_file, door.screen)
+    else:
+        settings, secret = images_settings(images), None
     agents = agent or [str(each["name"]) for each in door.rest.all("/agents", role="vsa")]
     body = {
         "name": name,
-        "kind": "images",
-        "settings": {"directory": str(images.absolute())},
+        "kind": kind.value,
+        "settings": settings,
+        "secret": secret,
         "agents": [id_of(door.rest, "agents", each) for each in agents],
     }
     return said(door, door.rest.post("/hypervisors", body), f"added {name}")
@@ -72,3 +106,19 @@ def remove(
     """Forget a hypervisor. Recovery points of its machines stay."""
     door.rest.delete(f"/hypervisors/{id_of(door.rest, 'hypervisors', name)}")
     return said(door, None, f"removed {name}")
+
+
+@hypervisors.command("adopt")
+@asking
+def adopt(
+    door: Door,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The one that will not come back.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The one that its machines are in now.")],
+) -> int:
+    """Let the machines of a vCenter that was built anew go on with their recovery points.
+
+    Machines are known again by their instance uuid. Discover NEW first.
+    """
+    body = {"old": id_of(door.rest, "hypervisors", old)}
+    found = door.rest.post(f"/hypervisors/{id_of(door.rest, 'hypervisors', new)}/adopt", body)
+    return said(door, found, f"{count_text(found['machines'], 'machine')} of {old} go on in {new}")

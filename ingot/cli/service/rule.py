@@ -23,6 +23,15 @@ Folder = Annotated[
     list[str] | None, typer.Option("--folder", metavar="PATTERN", help="In one of these folders, or below.")
 ]
 Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="PATTERN", help="With one of these tags.")]
+Pool = Annotated[
+    list[str] | None, typer.Option("--resource-pool", metavar="PATTERN", help="In one of these pools, or below.")
+]
+Power = Annotated[
+    list[str] | None, typer.Option("--power-state", metavar="STATE", help="on, off, suspended or unknown.")
+]
+Attribute = Annotated[
+    list[str] | None, typer.Option("--attribute", metavar="NAME=PATTERN", help="With this custom attribute.")
+]
 Position = Annotated[int, typer.Option(metavar="N", help="Lower ones are asked first.")]
 
 
@@ -50,6 +59,9 @@ def add(
     name: NamePattern = None,
     folder: Folder = None,
     tag: Tag = None,
+    resource_pool: Pool = None,
+    power_state: Power = None,
+    attribute: Attribute = None,
     position: Position = 100,
     preview: Annotated[bool, typer.Option("--preview", help="Only say what it would change.")] = False,
 ) -> int:
@@ -61,7 +73,14 @@ def add(
     """
     body: dict[str, Any] = {
         "plan_id": None if plan is None else id_of(door.rest, "plans", plan),
-        "conditions": _conditions(name, folder, tag),
+        "conditions": {
+            "names": name or [],
+            "folders": folder or [],
+            "tags": tag or [],
+            "resource_pools": resource_pool or [],
+            "power_states": power_state or [],
+            "attributes": dict(_attribute(each) for each in attribute or []),
+        },
         "position": position,
     }
     found = door.rest.post("/rules/preview", body)
@@ -87,8 +106,11 @@ def remove(
     return said(door, None, f"removed {rule}")
 
 
-def _conditions(names: list[str] | None, folders: list[str] | None, tags: list[str] | None) -> dict[str, Any]:
-    return {"names": names or [], "folders": folders or [], "tags": tags or []}
+def _attribute(text_: str) -> tuple[str, str]:
+    name, equals, pattern = text_.partition("=")
+    if not equals or not name or not pattern:
+        raise typer.BadParameter(f"expected NAME=PATTERN, found {text_!r}", param_hint="--attribute")
+    return name, pattern
 
 
 def _conditions_text(conditions: dict[str, Any]) -> str:

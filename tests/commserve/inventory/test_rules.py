@@ -9,7 +9,13 @@ import pytest
 from commserve.inventory.rules import Conditions, matches
 from tests.commserve.office import Office, machine
 
-WEB = machine("Web-01", folder="prod/web", tags=["tier:1", "pci"], attributes={"owner": "shop"})
+WEB = machine(
+    "Web-01",
+    folder="prod/web",
+    tags=["tier:1", "pci"],
+    attributes={"owner": "shop"},
+    resource_pool="DC/Cluster/Gold",
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +31,9 @@ WEB = machine("Web-01", folder="prod/web", tags=["tier:1", "pci"], attributes={"
         ({"tags": ["PCI"]}, True),
         ({"tags": ["tier:[23]"]}, False),
         ({"power_states": ["off"]}, False),
+        ({"resource_pools": ["dc/cluster"]}, True),
+        ({"resource_pools": ["*/gold"]}, True),
+        ({"resource_pools": ["*/silver"]}, False),
         ({"attributes": {"owner": "sh*"}}, True),
         ({"attributes": {"owner": "sh*", "cost": "*?"}}, False),
         ({"names": ["web*"], "tags": ["none"]}, False),

@@ -17,6 +17,7 @@ from runtime.clock import SystemClock
 from tests.mediaagent.served import AGENT, VSA, Served, serving
 from vsa.backup.job import Means, back_up
 from vsa.faults import LandingRefused, MachineMissing, MediaAgentUnreachable, RestoreUnfit
+from vsa.hypervisors.known import Known
 from vsa.restore.job import restore
 
 GO_ON = agents_pb2.ReportReply(answer=agents_pb2.ReportReply.GO_ON)
@@ -39,7 +40,9 @@ def images(tmp_path: Path) -> Path:
 
 
 def means(served: Served) -> Means:
-    return Means(served.authority.agent(VSA.role, VSA.id), SystemClock(), 2, lambda _job, _fence: False)
+    clock = SystemClock()
+    known = Known(clock, lambda _sealed, _owner: b"")
+    return Means(served.authority.agent(VSA.role, VSA.id), clock, 2, lambda _job, _fence: False, known)
 
 
 def media_agents(served: Served, *before: str) -> list[agents_pb2.MediaAgent]:

@@ -56,7 +56,7 @@ class Connection:
         self.generation = 0
         self._user = user
         self._password = password
-        self._counts = (metrics or VcenterMetrics()).of(address)
+        self.counts = (metrics or VcenterMetrics()).of(address)
         self._slots = threading.BoundedSemaphore(CALLS_AT_ONCE)
         self._lock = threading.Lock()
         self._refused: tuple[float, str] | None = None
@@ -136,11 +136,15 @@ class Connection:
     def log_in_again(self, generation: int) -> None:
         """Unless somebody did since `generation`. Raises HypervisorRefused, HypervisorUnreachable."""
         with self._lock:
-            if self.generation == generation and not self._closed.is_set():
+            if self.generation == generation:
                 log().info("session ran out", address=self.address)
                 self._log_in()
                 self.generation += 1
-                self._counts.logged_in_again()
+                self.counts.logged_in_again()
+
+    def retire(self) -> None:
+        """Who works with it goes on; it is kept alive no longer, and ends by itself there."""
+        self._closed.set()
 
     def close(self) -> None:
         """Log out; calls that run end with a fault."""
@@ -154,7 +158,7 @@ class Connection:
         self.stub.DropConnections()
 
     def _once(self, ask: Callable[..., R], arguments: Any, named: Any) -> R:
-        with self._slots, self._counts.counted(), translating(self.address):
+        with self._slots, self.counts.counted(), translating(self.address):
             return ask(*arguments, **named)
 
     def _log_in(self) -> None:

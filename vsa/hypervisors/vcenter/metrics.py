@@ -55,3 +55,11 @@ class Counts:
 
     def logged_in_again(self) -> None:
         self._metrics.logins.labels(self._address).inc()
+
+    def machines(self, count: int) -> None:
+        """The last inventory has so many."""
+        self._metrics.machines.labels(self._address).set(count)
+
+    def behind(self, seconds: float) -> None:
+        """So long ago the live inventory heard last."""
+        self._metrics.behind.labels(self._address).set(seconds)

@@ -35,7 +35,7 @@ class Tasks:
         return self.wait(self.start(entity, begin, *arguments), check)
 
     def start(self, entity: Any, begin: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a method that makes a task on `entity`, once; the task.
+        """Call a method that makes a task on `entity` (a machine, also for what a snapshot of it does), once; the task.
 
         When the answer is lost, the task may run all the same: then it is looked for among the entity's recent tasks,
         of which there was a list before. Not found, the fault is raised, and nothing was begun as far as one can see.
