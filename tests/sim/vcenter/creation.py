@@ -7,10 +7,12 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
+from tests.sim.vcenter.blueprint import Blueprint
+from tests.sim.vcenter.configuration import new_config
 from tests.sim.vcenter.events import happened
 from tests.sim.vcenter.hardware import basic_devices
 from tests.sim.vcenter.inventory import Folder, Host, Pool
-from tests.sim.vcenter.machine import Blueprint, Machine, new_config
+from tests.sim.vcenter.machine import Machine
 from tests.sim.vcenter.objects import Call, serves
 from tests.sim.vcenter.power import take_away
 from tests.sim.vcenter.reconfiguration import apply

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from pyVmomi import vim
 
-from tests.sim.vcenter.clone import clone
+from tests.sim.vcenter.blueprint import Blueprint, configuration_of, disk_name
+from tests.sim.vcenter.configuration import guest_name
 from tests.sim.vcenter.disks import Disk, Layer
-from tests.sim.vcenter.hardware import (
-    basic_devices,
-    disk_device,
-    flat_backing,
-    network_backing,
-    nic_device,
-)
+from tests.sim.vcenter.hardware import flat_backing
 from tests.sim.vcenter.inventory import Datastore, Entity, Folder, Host, Pool
 
 _NAMESPACE = uuid.UUID("6a5c1e0e-5f0b-4a51-8ac7-70a6ab9be6cc")
-
-
-@dataclass
-class Blueprint:
-    """What a machine is made of when somebody adds one from Python or the command line."""
-
-    name: str
-    disks: list[int]  # sizes in bytes
-    datastore: Datastore
-    networks: list[Any]
-    guest_id: str = "debian12_64Guest"
-    firmware: str = "bios"
-    cpus: int = 2
-    memory_mb: int = 4096
-    powered_on: bool = True
-    change_tracking: bool = False
-    template: bool = False
-    thin: bool = True
-    annotation: str = ""
-    extra_config: dict[str, str] = field(default_factory=dict)
-    identity: str = ""  # what uuids and MACs are derived from; the id of the machine where empty
 
 
 class Machine(Entity):
@@ -140,34 +112,26 @@ class Machine(Entity):
 
     def _build(self) -> None:
         plan = self._blueprint
-        home = f"[{plan.datastore.name}] {self.name}/"
-        config = self._config = new_config(self.vcenter, self.name, home, plan.guest_id)
-        config.uuid, config.instanceUuid = self.uuid_of("bios"), self.uuid_of("instance")
-        config.template, config.firmware = plan.template, plan.firmware
-        config.changeTrackingEnabled = plan.change_tracking
-        config.annotation = plan.annotation
-        config.hardware.numCPU, config.hardware.memoryMB = plan.cpus, plan.memory_mb
-        config.extraConfig = [
-            vim.option.OptionValue(key="nvram", value=f"{self.name}.nvram"),
-            vim.option.OptionValue(key="svga.present", value="TRUE"),
-            *(vim.option.OptionValue(key=key, value=value) for key, value in plan.extra_config.items()),
-        ]
-        devices = basic_devices(disks=len(plan.disks))
+        self._config = configuration_of(self.vcenter, plan, self.name, self)
         for number, size in enumerate(plan.disks):
-            key, unit = 2000 + number, number % 15
-            suffix = f"_{number}" if number else ""
-            layer = Layer(plan.datastore, f"{self.name}/{self.name}{suffix}.vmdk", is_base=True)
+            layer = Layer(plan.datastore, disk_name(self.name, number), is_base=True)
+            key = 2000 + number
             disk = self._disks[key] = self.new_disk(key, self.uuid_of(f"disk {number}"), size, layer)
             if plan.change_tracking:
                 disk.tracking.activate()
-            backing = flat_backing(layer.file_name, disk.uuid, thin=plan.thin)
-            backing.datastore = plan.datastore.ref
-            devices.append(disk_device(key, 1000 + number // 15, unit + (unit > 6), backing, size))
-        for number, network in enumerate(plan.networks):
-            mac = "00:50:56:" + uuid.UUID(self.uuid_of(f"mac {number}")).bytes[:3].hex(":")
-            devices.append(nic_device(4000 + number, mac, network_backing(network), network.name))
-        config.hardware.device = devices
         self.refresh_disks()
+
+    def mac_of(self, number: int) -> str:
+        return "00:50:56:" + uuid.UUID(self.uuid_of(f"mac {number}")).bytes[:3].hex(":")
+
+    def content_of(self, number: int) -> str:
+        return self.uuid_of(f"content {number}").replace("-", "")
+
+    def likeness(self, path: str) -> tuple[bool, str | None]:
+        """A property's text from what machines of a blueprint have alike, while nobody changed anything of this one."""
+        if self._config is not None or not path.startswith("config.") or self._blueprint.change_tracking:
+            return False, None
+        return self.vcenter.likenesses.text(self._blueprint, path, self.name, self)
 
     def new_disk(self, key: int, disk_uuid: str, size: int, layer: Layer) -> Disk:
         return Disk(key, disk_uuid, size, layer, f"{self.vcenter.instance_uuid}/{self.moid}/{disk_uuid}")
@@ -216,6 +180,8 @@ class Machine(Entity):
         return list(dict.fromkeys(found))
 
     def networks(self) -> list[Any]:
+        if self._config is None:
+            return list(dict.fromkeys(self._blueprint.networks))
         found = [self.vcenter.network_of(each) for each in self.config.hardware.device if hasattr(each, "macAddress")]
         return [each for each in dict.fromkeys(found) if each is not None]
 
@@ -238,14 +204,15 @@ class Machine(Entity):
 
     def guest(self) -> Any:
         running = self.power == "poweredOn" and self.tools_running
+        guest_id = self._blueprint.guest_id if self._config is None else self._config.guestId
         return vim.vm.GuestInfo(
             toolsStatus="toolsOk" if running else "toolsNotRunning",
             toolsVersionStatus2="guestToolsUnmanaged",
             toolsRunningStatus="guestToolsRunning" if running else "guestToolsNotRunning",
             guestState="running" if running else "notRunning",
-            guestId=self.config.guestId,
-            guestFullName=self.config.guestFullName,
-            guestFamily="windowsGuest" if self.config.guestId.startswith("win") else "linuxGuest",
+            guestId=guest_id,
+            guestFullName=guest_name(guest_id),
+            guestFamily="windowsGuest" if guest_id.startswith("win") else "linuxGuest",
             hostName=self.name if running else None,
             ipAddress="192.0.2.10" if running else None,
             guestOperationsReady=running,
@@ -374,86 +341,3 @@ def describe_backing(backing: Any, disk: Disk, layers: list[Layer], change_id: s
             parent.datastore = layer.datastore.ref
             here.parent = parent
             here = parent
-
-
-def new_config(vcenter: Any, name: str, home: str, guest_id: str) -> Any:
-    """The configuration of a machine without disks and networks. `home` is its directory: `[datastore] name/`."""
-    config = clone(_prototype(guest_id))
-    config.name = name
-    config.modified = config.createDate = now = vcenter.clock.now()
-    config.changeVersion = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    files = config.files
-    files.vmPathName = f"{home}{name}.vmx"
-    files.snapshotDirectory = files.suspendDirectory = files.logDirectory = home
-    return config
-
-
-@cache
-def _prototype(guest_id: str) -> Any:
-    """What is alike in all new machines; only copies of it are given away."""
-    normal = vim.SharesInfo(shares=2000, level="normal")
-    return vim.vm.ConfigInfo(
-        guestFullName=_GUESTS.get(guest_id, "Other Linux (64-bit)"),
-        version="vmx-20",
-        uuid="",
-        instanceUuid="",
-        template=False,
-        guestId=guest_id,
-        alternateGuestName="",
-        annotation="",
-        files=vim.vm.FileInfo(),
-        tools=vim.vm.ToolsConfigInfo(
-            toolsVersion=12352, afterPowerOn=True, afterResume=True, beforeGuestStandby=True, beforeGuestShutdown=True
-        ),
-        flags=vim.vm.FlagInfo(
-            disableAcceleration=False,
-            enableLogging=True,
-            useToe=False,
-            runWithDebugInfo=False,
-            monitorType="release",
-            htSharing="any",
-            snapshotDisabled=False,
-            snapshotLocked=False,
-            diskUuidEnabled=False,
-            snapshotPowerOffBehavior="powerOff",
-            vbsEnabled=False,
-        ),
-        defaultPowerOps=vim.vm.DefaultPowerOpInfo(
-            powerOffType="soft", suspendType="hard", resetType="soft", standbyAction="checkpoint"
-        ),
-        rebootPowerOff=False,
-        hardware=vim.vm.VirtualHardware(
-            numCPU=1, numCoresPerSocket=1, memoryMB=1024, virtualICH7MPresent=False, virtualSMCPresent=False, device=[]
-        ),
-        cpuAllocation=vim.ResourceAllocationInfo(reservation=0, expandableReservation=False, limit=-1, shares=normal),
-        memoryAllocation=vim.ResourceAllocationInfo(
-            reservation=0, expandableReservation=False, limit=-1, shares=vim.SharesInfo(shares=40960, level="normal")
-        ),
-        latencySensitivity=vim.LatencySensitivity(level="normal"),
-        memoryHotAddEnabled=False,
-        cpuHotAddEnabled=False,
-        cpuHotRemoveEnabled=False,
-        extraConfig=[],
-        swapPlacement="inherit",
-        bootOptions=vim.vm.BootOptions(
-            bootDelay=0, enterBIOSSetup=False, efiSecureBootEnabled=False, bootRetryEnabled=False, bootRetryDelay=10000
-        ),
-        vAssertsEnabled=False,
-        changeTrackingEnabled=False,
-        firmware="bios",
-        maxMksConnections=40,
-        guestAutoLockEnabled=True,
-        memoryReservationLockedToMax=False,
-        nestedHVEnabled=False,
-        vPMCEnabled=False,
-        messageBusTunnelEnabled=False,
-        migrateEncryption="opportunistic",
-        ftEncryptionMode="ftEncryptionOpportunistic",
-    )
-
-
-_GUESTS = {
-    "debian12_64Guest": "Debian GNU/Linux 12 (64-bit)",
-    "windows2019srv_64Guest": "Microsoft Windows Server 2019 (64-bit)",
-    "ubuntu64Guest": "Ubuntu Linux (64-bit)",
-}

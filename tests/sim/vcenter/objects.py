@@ -48,6 +48,10 @@ class Simulated:
         self.written.clear()
         self.vcenter.changes.note(self)
 
+    def likeness(self, path: str) -> tuple[bool, str | None]:
+        """A property as it goes over the wire, where that is known without looking; and whether it is."""
+        return False, None
+
     def value(self, path: str) -> Any:
         """The value at a path, None where it is unset. Raises InvalidProperty."""
         first, _, rest = path.partition(".")

@@ -96,17 +96,18 @@ def _all_specs(specs: Any) -> Iterator[Any]:
 def written(of: Simulated, path: str) -> str | None:
     """A property's value as `<val>`, None when it is unset. Kept until the object changes."""
     if path not in of.written:
-        value = of.value(path)
-        unset = value is None or (isinstance(value, list) and not isinstance(value, VmomiSupport.Array) and not value)
-        if isinstance(value, list) and not isinstance(value, VmomiSupport.Array) and value:
-            value = typed(of.kind, path, value)
-        of.written[path] = None if unset else write_value("val", value)
+        known, text = of.likeness(path)
+        of.written[path] = text if known else write_property(of.kind, path, of.value(path))
     return of.written[path]
 
 
-def typed(kind: type, path: str, values: list[Any]) -> Any:
-    """A plain list as the array that the property's type says."""
-    for step in path.split("."):
-        kind = kind._GetPropertyInfo(step.partition("[")[0]).type
-        kind = kind.Item if "[" in step else kind  # one of a list, by its key
-    return kind(values)
+def write_property(kind: type, path: str, value: Any) -> str | None:
+    """A value as `<val>`; a plain list is of the type that the property's description says."""
+    if isinstance(value, list) and not isinstance(value, VmomiSupport.Array):
+        if not value:
+            return None
+        for step in path.split("."):
+            kind = kind._GetPropertyInfo(step.partition("[")[0]).type
+            kind = kind.Item if "[" in step else kind  # one of a list, by its key
+        value = kind(value)
+    return None if value is None else write_value("val", value)

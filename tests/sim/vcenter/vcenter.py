@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from pyVmomi import vim, vmodl
 
 from tests.sim.vcenter.authorization import ADMIN, Authorization
+from tests.sim.vcenter.blueprint import Blueprint, Likenesses
 from tests.sim.vcenter.certificate import Certificate
 from tests.sim.vcenter.changes import Changes
 from tests.sim.vcenter.clock import SimClock
@@ -40,7 +41,7 @@ from tests.sim.vcenter.inventory import (
     Simulated,
     Switch,
 )
-from tests.sim.vcenter.machine import Blueprint, Machine
+from tests.sim.vcenter.machine import Machine
 from tests.sim.vcenter.objects import Call, served
 from tests.sim.vcenter.property_collector import PropertyCollector
 from tests.sim.vcenter.rooms import rooms
@@ -76,6 +77,7 @@ class Vcenter:
         self._quiesce_failures = 0
         self.workers = ThreadPoolExecutor(8, "task")
         self.tls = Certificate(directory / "certificate", name)
+        self.likenesses = Likenesses(self)
         self._make_services()
         self._make_inventory(hosts)
         self.authorization.set(self.user, ADMIN, self.root)
