@@ -186,6 +186,40 @@ class MachineMoved(SourceFault):
     retry = Retry.LATER
 
 
+class SnapshotFailed(SourceFault):
+    """No snapshot of the machine could be made, or none as still as the plan asks for."""
+
+    code = "vsa.snapshot_failed"
+    retry = Retry.LATER
+
+
+class SnapshotTooOld(SourceFault):
+    """Reading a machine took longer than the plan lets a snapshot live."""
+
+    code = "vsa.snapshot_too_old"
+    retry = Retry.LATER
+
+
+class TrackingUnusable(SourceFault):
+    """A host does not tell what changed of a disk, or tells what cannot be: all of it is read."""
+
+    code = "vsa.tracking_unusable"
+
+
+class TransportFailed(SourceFault):
+    """A disk of a snapshot could not be opened."""
+
+    code = "vsa.transport_failed"
+    retry = Retry.LATER
+
+
+class NbdkitMissing(SourceFault):
+    """nbdkit is needed to read the disks of this hypervisor, and is not installed."""
+
+    code = "vsa.nbdkit_missing"
+    retry = Retry.ELSEWHERE
+
+
 class DescriptionInvalid(SourceFault):
     """The description of a machine is not what it should be; nothing of it was used."""
 

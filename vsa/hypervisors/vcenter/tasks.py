@@ -44,7 +44,7 @@ class Tasks:
         try:
             return self._connection.call(begin, *arguments)
         except (SessionLost, HypervisorUnreachable) as fault:
-            ours = self._begun_since(entity, before, str(getattr(begin, "__name__", "")))
+            ours = self._begun_since(entity, before, _method_name(begin))
             if len(ours) != 1:
                 raise
             fault.add_note("the task was found running")
@@ -102,6 +102,15 @@ class Tasks:
                 if same and who in (None, self._connection.user):
                     ours.append(task)
         return ours
+
+
+def _method_name(begin: Callable[..., Any]) -> str:
+    """A bound method of pyVmomi is a lambda over what knows the method's name."""
+    for cell in getattr(begin, "__closure__", None) or ():
+        for known in getattr(cell.cell_contents, "args", ()):
+            if isinstance(getattr(known, "name", None), str):
+                return str(known.name)
+    return str(getattr(begin, "__name__", ""))
 
 
 def _names(method: str) -> set[str]:
