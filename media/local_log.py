@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from media.container import Footer, Kind
 from media.container_reader import ContainerReader, containers_of
+from media.distrust import mark_unproven
 from media.faults import DamageFault, FormatTooNew, ParentDamaged
 from media.ids import CONDEMNATIONS
 from media.keys import SealingKey
@@ -159,6 +160,14 @@ class LocalLog:
         with self._lock:
             self._leaves[disk][segment] = written
 
+    def distrust(self, disk: int, places: list[int]) -> list[str]:
+        if self.before is None:
+            return []
+        try:
+            return mark_unproven(self._session.pool, self.before, self._disks[disk].key, places, self._clock)
+        except DamageFault as fault:
+            raise ParentDamaged(f"disk {disk} of the parent: {fault}") from fault
+
     def beat(self) -> None:
         self._session.beat()
 
@@ -199,6 +208,7 @@ class LocalLog:
                     chunker=parameters.chunker,
                     root=root,
                     change_id=facts.change_id,
+                    proof=facts.proof,
                 )
             )
         disk_bytes = sum(disk.size for disk in disks)
@@ -237,7 +247,7 @@ def _inherited(session: Session, parent: Commit) -> RecoveryPoint:
 
 
 def _parent_disk(disk: DiskTree, pool: Pool) -> ParentDisk:
-    return ParentDisk(disk.size, disk.resumable_in(pool), disk.change_id)
+    return ParentDisk(disk.size, disk.resumable_in(pool), disk.change_id, disk.proof)
 
 
 def among(ascending: NDArray[np.uint64], values: NDArray[np.uint64]) -> NDArray[np.bool_]:

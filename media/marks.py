@@ -12,6 +12,7 @@ from media.ids import MARKS, mark_name, sid_text
 from media.pool import Pool
 from runtime.clock import Clock
 
+TRACKING = "change tracking"  # who puts a mark that no verification takes back: what lies there is not what was read
 _ATTEMPTS = 1000
 
 
@@ -46,6 +47,11 @@ def put_mark(pool: Pool, sid: int, kind: MarkKind, who: str, note: str, clock: C
             continue
         return
     raise RepositoryUnreachable(f"{mark_name(sid, seq)}: {_ATTEMPTS} marks were put by others meanwhile")
+
+
+def is_unfaithful(marks: list[Mark]) -> bool:
+    """Whether the point reads well, and yet holds what the disk did not."""
+    return any(mark.kind is MarkKind.SUSPECT and mark.who == TRACKING for mark in marks)
 
 
 def read_marks(pool: Pool, sid: int) -> list[Mark]:

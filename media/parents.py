@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from media.faults import DamageFault, ParentUnfit
-from media.marks import MarkKind, read_marks
+from media.marks import MarkKind, is_unfaithful, read_marks
 from media.pool import Pool
 from media.recovery_point import Commit, list_points
 
@@ -35,6 +35,8 @@ def is_suspect(pool: Pool, commit: Commit) -> bool:
     try:
         marks = read_marks(pool, commit.sid)
     except DamageFault:
+        return True
+    if is_unfaithful(marks):
         return True
     verdicts = [mark.kind for mark in marks if mark.kind in (MarkKind.SUSPECT, MarkKind.VERIFIED)]
     return verdicts[-1:] == [MarkKind.SUSPECT]

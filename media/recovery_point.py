@@ -50,6 +50,7 @@ class DiskTree:
     chunker: str
     root: Root
     change_id: str | None = None
+    proof: JSON | None = None  # `media.proof`: of what was said to be unchanged
 
     def resumable_in(self, pool: Pool) -> bool:
         """Whether the pool cuts as this disk was cut."""
@@ -115,7 +116,7 @@ def detail_json(point: RecoveryPoint) -> JSON:
 
 def _disk_json(disk: DiskTree) -> JSON:
     ref = disk.root.ref
-    return {
+    said = {
         "disk": disk.disk,
         "key": disk.key,
         "size": disk.size,
@@ -127,6 +128,7 @@ def _disk_json(disk: DiskTree) -> JSON:
         "root": None if ref is None else {"page": ref.fingerprint.hex(), "cid": f"{ref.cid:016x}", "slot": ref.slot},
         "change_id": disk.change_id,
     }
+    return said if disk.proof is None else {**said, "proof": disk.proof}
 
 
 def _disk_of(value: JSON) -> DiskTree:
@@ -142,6 +144,7 @@ def _disk_of(value: JSON) -> DiskTree:
         chunker=str(value["chunker"]),
         root=Root(int(value["depth"]), ref),
         change_id=value["change_id"],
+        proof=value.get("proof"),
     )
 
 

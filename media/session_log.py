@@ -47,6 +47,7 @@ class ParentDisk(NamedTuple):
     size: int
     resumable: bool
     change_id: str | None
+    proof: JSON | None = None
 
 
 class WrittenDisk(NamedTuple):
@@ -54,6 +55,7 @@ class WrittenDisk(NamedTuple):
 
     grown_bytes: int
     change_id: str | None
+    proof: JSON | None = None
 
 
 class SessionLog(Protocol):
@@ -103,6 +105,12 @@ class SessionLog(Protocol):
 
         The places are the parent's, ones that `locate` answered, or of this session's containers, which need not be
         durable before `commit`.
+        """
+
+    def distrust(self, disk: int, places: list[int]) -> list[str]:
+        """Cells of a disk that are called unchanged are not what the parent says; `places` are theirs in its walk.
+
+        Marks the points that may be wrong as suspect; their ids. Raises RepositoryFault, ParentDamaged.
         """
 
     def beat(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from media.keys import DataKey
+from media.proof import proof_of
 from media.recovery_point import JSON, Machine, detail_json
 from media.session_log import DiskName, WrittenDisk
 from mediaagent.access import Access
@@ -60,6 +61,10 @@ class BackupService(BackupsServicer):
         received, whole = self._session(request.session, context).received(request.cid)
         return backup_pb2.ReceivedReply(bytes=received, whole=whole)
 
+    def Distrust(self, request: backup_pb2.DistrustRequest, context: grpc.ServicerContext) -> backup_pb2.DistrustReply:
+        points = self._session(request.session, context).distrust(request.disk, list(request.places))
+        return backup_pb2.DistrustReply(points=points)
+
     def Beat(self, request: backup_pb2.SessionRequest, context: grpc.ServicerContext) -> backup_pb2.BeatReply:
         self._session(request.session, context).beat()
         return backup_pb2.BeatReply()
@@ -67,7 +72,7 @@ class BackupService(BackupsServicer):
     def Commit(self, request: backup_pb2.CommitRequest, context: grpc.ServicerContext) -> backup_pb2.CommitReply:
         session = self._session(request.session, context)
         disks = [
-            WrittenDisk(disk.grown_bytes, disk.change_id if disk.HasField("change_id") else None)
+            WrittenDisk(disk.grown_bytes, disk.change_id if disk.HasField("change_id") else None, _proof(disk.proof))
             for disk in request.disks
         ]
         statistics = _object(request.statistics, "statistics")
@@ -99,7 +104,13 @@ def _begun(session: AgentSession) -> backup_pb2.BeginReply:
         data_key=None if key is None else _key(key),
         parent="" if before is None else before.id,
         parent_disks=[
-            backup_pb2.ParentDisk(key=key_, size=disk.size, resumable=disk.resumable, change_id=disk.change_id)
+            backup_pb2.ParentDisk(
+                key=key_,
+                size=disk.size,
+                resumable=disk.resumable,
+                change_id=disk.change_id,
+                proof=json.dumps(disk.proof) if disk.proof else "",
+            )
             for key_, disk in session.log.parent.items()
         ],
         notes=session.notes,
@@ -108,6 +119,15 @@ def _begun(session: AgentSession) -> backup_pb2.BeginReply:
 
 def _key(key: DataKey) -> backup_pb2.DataKey:
     return backup_pb2.DataKey(id=key.key_id, key=key.key, wrapped=key.wrapped)
+
+
+def _proof(text: str) -> JSON | None:
+    if not text:
+        return None
+    proof = proof_of(_object(text, "proof"))
+    if proof is None:
+        raise RequestRefused("proof: expected what docs/format.md says of it")
+    return proof.json()
 
 
 def _count(statistics: JSON, name: str) -> int:

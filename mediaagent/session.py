@@ -175,6 +175,12 @@ class AgentSession:
                 self._check.check(framed.disk, framed.segment, leaf)
                 self.log.put_leaf(framed.disk, framed.segment, leaf)
 
+    def distrust(self, disk: int, places: list[int]) -> list[str]:
+        """Points of the parent's line that may be wrong are marked; their ids."""
+        with self._call():
+            self._require_disk(disk)
+            return self.log.distrust(disk, places)
+
     def beat(self) -> None:
         """The writer lives."""
         with self._call():

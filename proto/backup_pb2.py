@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12proto/backup.proto\x12\x08ingot.v1\"\x8a\x01\n\x0c\x42\x65ginRequest\x12\r\n\x05nonce\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x12\n\nmachine_id\x18\x03 \x01(\t\x12\x14\n\x0cmachine_name\x18\x04 \x01(\t\x12#\n\x05\x64isks\x18\x05 \x03(\x0b\x32\x14.ingot.v1.SourceDisk\x12\x0e\n\x06parent\x18\x06 \x01(\t\"\'\n\nSourceDisk\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\xce\x02\n\nBeginReply\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0b\n\x03sid\x18\x02 \x01(\x04\x12\x12\n\nrepository\x18\x03 \x01(\x0c\x12\x1b\n\x13\x61verage_chunk_bytes\x18\x04 \x01(\r\x12\x17\n\x0f\x63ontainer_bytes\x18\x05 \x01(\r\x12\x15\n\rsegment_bytes\x18\x06 \x01(\r\x12\x11\n\tencrypted\x18\x07 \x01(\x08\x12\x0f\n\x07\x63hunker\x18\x08 \x01(\t\x12\x14\n\x0c\x63hunking_key\x18\t \x01(\x0c\x12\x17\n\x0f\x66ingerprint_key\x18\n \x01(\x0c\x12#\n\x08\x64\x61ta_key\x18\x0b \x01(\x0b\x32\x11.ingot.v1.DataKey\x12\x0e\n\x06parent\x18\x0c \x01(\t\x12*\n\x0cparent_disks\x18\r \x03(\x0b\x32\x14.ingot.v1.ParentDisk\x12\r\n\x05notes\x18\x0e \x03(\t\"3\n\x07\x44\x61taKey\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07wrapped\x18\x03 \x01(\x0c\"`\n\nParentDisk\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x11\n\tresumable\x18\x03 \x01(\x08\x12\x16\n\tchange_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_change_id\"!\n\x0eSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\"6\n\x15ParentSegmentsRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\r\"%\n\x13ParentSegmentsReply\x12\x0e\n\x06\x62itmap\x18\x01 \x01(\x0c\"F\n\x13ParentLeavesRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\r\x12\x10\n\x08segments\x18\x03 \x03(\r\"/\n\x0fReceivedRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0b\n\x03\x63id\x18\x02 \x01(\x04\"-\n\rReceivedReply\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\x12\r\n\x05whole\x18\x02 \x01(\x08\"\x0b\n\tBeatReply\"o\n\rCommitRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12$\n\x05\x64isks\x18\x02 \x03(\x0b\x32\x15.ingot.v1.WrittenDisk\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x12\n\nstatistics\x18\x04 \x01(\t\"H\n\x0bWrittenDisk\x12\x13\n\x0bgrown_bytes\x18\x01 \x01(\x12\x12\x16\n\tchange_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_change_id\"\x1c\n\x0b\x43ommitReply\x12\r\n\x05point\x18\x01 \x01(\t\"/\n\x0c\x41\x62ortRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0c\n\nAbortReply2\xb1\x03\n\x07\x42\x61\x63kups\x12\x35\n\x05\x42\x65gin\x12\x16.ingot.v1.BeginRequest\x1a\x14.ingot.v1.BeginReply\x12\x35\n\x06NewKey\x12\x18.ingot.v1.SessionRequest\x1a\x11.ingot.v1.DataKey\x12P\n\x0eParentSegments\x12\x1f.ingot.v1.ParentSegmentsRequest\x1a\x1d.ingot.v1.ParentSegmentsReply\x12>\n\x08Received\x12\x19.ingot.v1.ReceivedRequest\x1a\x17.ingot.v1.ReceivedReply\x12\x35\n\x04\x42\x65\x61t\x12\x18.ingot.v1.SessionRequest\x1a\x13.ingot.v1.BeatReply\x12\x38\n\x06\x43ommit\x12\x17.ingot.v1.CommitRequest\x1a\x15.ingot.v1.CommitReply\x12\x35\n\x05\x41\x62ort\x12\x16.ingot.v1.AbortRequest\x1a\x14.ingot.v1.AbortReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12proto/backup.proto\x12\x08ingot.v1\"\x8a\x01\n\x0c\x42\x65ginRequest\x12\r\n\x05nonce\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x12\n\nmachine_id\x18\x03 \x01(\t\x12\x14\n\x0cmachine_name\x18\x04 \x01(\t\x12#\n\x05\x64isks\x18\x05 \x03(\x0b\x32\x14.ingot.v1.SourceDisk\x12\x0e\n\x06parent\x18\x06 \x01(\t\"\'\n\nSourceDisk\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\xce\x02\n\nBeginReply\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0b\n\x03sid\x18\x02 \x01(\x04\x12\x12\n\nrepository\x18\x03 \x01(\x0c\x12\x1b\n\x13\x61verage_chunk_bytes\x18\x04 \x01(\r\x12\x17\n\x0f\x63ontainer_bytes\x18\x05 \x01(\r\x12\x15\n\rsegment_bytes\x18\x06 \x01(\r\x12\x11\n\tencrypted\x18\x07 \x01(\x08\x12\x0f\n\x07\x63hunker\x18\x08 \x01(\t\x12\x14\n\x0c\x63hunking_key\x18\t \x01(\x0c\x12\x17\n\x0f\x66ingerprint_key\x18\n \x01(\x0c\x12#\n\x08\x64\x61ta_key\x18\x0b \x01(\x0b\x32\x11.ingot.v1.DataKey\x12\x0e\n\x06parent\x18\x0c \x01(\t\x12*\n\x0cparent_disks\x18\r \x03(\x0b\x32\x14.ingot.v1.ParentDisk\x12\r\n\x05notes\x18\x0e \x03(\t\"3\n\x07\x44\x61taKey\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07wrapped\x18\x03 \x01(\x0c\"o\n\nParentDisk\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x11\n\tresumable\x18\x03 \x01(\x08\x12\x16\n\tchange_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05proof\x18\x05 \x01(\tB\x0c\n\n_change_id\"!\n\x0eSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\"6\n\x15ParentSegmentsRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\r\"%\n\x13ParentSegmentsReply\x12\x0e\n\x06\x62itmap\x18\x01 \x01(\x0c\"F\n\x13ParentLeavesRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\r\x12\x10\n\x08segments\x18\x03 \x03(\r\"/\n\x0fReceivedRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0b\n\x03\x63id\x18\x02 \x01(\x04\"-\n\rReceivedReply\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\x12\r\n\x05whole\x18\x02 \x01(\x08\"\x0b\n\tBeatReply\"o\n\rCommitRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12$\n\x05\x64isks\x18\x02 \x03(\x0b\x32\x15.ingot.v1.WrittenDisk\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x12\n\nstatistics\x18\x04 \x01(\t\"W\n\x0bWrittenDisk\x12\x13\n\x0bgrown_bytes\x18\x01 \x01(\x12\x12\x16\n\tchange_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05proof\x18\x03 \x01(\tB\x0c\n\n_change_id\"@\n\x0f\x44istrustRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\r\x12\x0e\n\x06places\x18\x03 \x03(\x06\"\x1f\n\rDistrustReply\x12\x0e\n\x06points\x18\x01 \x03(\t\"\x1c\n\x0b\x43ommitReply\x12\r\n\x05point\x18\x01 \x01(\t\"/\n\x0c\x41\x62ortRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0c\n\nAbortReply2\xf1\x03\n\x07\x42\x61\x63kups\x12\x35\n\x05\x42\x65gin\x12\x16.ingot.v1.BeginRequest\x1a\x14.ingot.v1.BeginReply\x12\x35\n\x06NewKey\x12\x18.ingot.v1.SessionRequest\x1a\x11.ingot.v1.DataKey\x12P\n\x0eParentSegments\x12\x1f.ingot.v1.ParentSegmentsRequest\x1a\x1d.ingot.v1.ParentSegmentsReply\x12>\n\x08Received\x12\x19.ingot.v1.ReceivedRequest\x1a\x17.ingot.v1.ReceivedReply\x12>\n\x08\x44istrust\x12\x19.ingot.v1.DistrustRequest\x1a\x17.ingot.v1.DistrustReply\x12\x35\n\x04\x42\x65\x61t\x12\x18.ingot.v1.SessionRequest\x1a\x13.ingot.v1.BeatReply\x12\x38\n\x06\x43ommit\x12\x17.ingot.v1.CommitRequest\x1a\x15.ingot.v1.CommitReply\x12\x35\n\x05\x41\x62ort\x12\x16.ingot.v1.AbortRequest\x1a\x14.ingot.v1.AbortReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,31 +40,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATAKEY']._serialized_start=551
   _globals['_DATAKEY']._serialized_end=602
   _globals['_PARENTDISK']._serialized_start=604
-  _globals['_PARENTDISK']._serialized_end=700
-  _globals['_SESSIONREQUEST']._serialized_start=702
-  _globals['_SESSIONREQUEST']._serialized_end=735
-  _globals['_PARENTSEGMENTSREQUEST']._serialized_start=737
-  _globals['_PARENTSEGMENTSREQUEST']._serialized_end=791
-  _globals['_PARENTSEGMENTSREPLY']._serialized_start=793
-  _globals['_PARENTSEGMENTSREPLY']._serialized_end=830
-  _globals['_PARENTLEAVESREQUEST']._serialized_start=832
-  _globals['_PARENTLEAVESREQUEST']._serialized_end=902
-  _globals['_RECEIVEDREQUEST']._serialized_start=904
-  _globals['_RECEIVEDREQUEST']._serialized_end=951
-  _globals['_RECEIVEDREPLY']._serialized_start=953
-  _globals['_RECEIVEDREPLY']._serialized_end=998
-  _globals['_BEATREPLY']._serialized_start=1000
-  _globals['_BEATREPLY']._serialized_end=1011
-  _globals['_COMMITREQUEST']._serialized_start=1013
-  _globals['_COMMITREQUEST']._serialized_end=1124
-  _globals['_WRITTENDISK']._serialized_start=1126
-  _globals['_WRITTENDISK']._serialized_end=1198
-  _globals['_COMMITREPLY']._serialized_start=1200
-  _globals['_COMMITREPLY']._serialized_end=1228
-  _globals['_ABORTREQUEST']._serialized_start=1230
-  _globals['_ABORTREQUEST']._serialized_end=1277
-  _globals['_ABORTREPLY']._serialized_start=1279
-  _globals['_ABORTREPLY']._serialized_end=1291
-  _globals['_BACKUPS']._serialized_start=1294
-  _globals['_BACKUPS']._serialized_end=1727
+  _globals['_PARENTDISK']._serialized_end=715
+  _globals['_SESSIONREQUEST']._serialized_start=717
+  _globals['_SESSIONREQUEST']._serialized_end=750
+  _globals['_PARENTSEGMENTSREQUEST']._serialized_start=752
+  _globals['_PARENTSEGMENTSREQUEST']._serialized_end=806
+  _globals['_PARENTSEGMENTSREPLY']._serialized_start=808
+  _globals['_PARENTSEGMENTSREPLY']._serialized_end=845
+  _globals['_PARENTLEAVESREQUEST']._serialized_start=847
+  _globals['_PARENTLEAVESREQUEST']._serialized_end=917
+  _globals['_RECEIVEDREQUEST']._serialized_start=919
+  _globals['_RECEIVEDREQUEST']._serialized_end=966
+  _globals['_RECEIVEDREPLY']._serialized_start=968
+  _globals['_RECEIVEDREPLY']._serialized_end=1013
+  _globals['_BEATREPLY']._serialized_start=1015
+  _globals['_BEATREPLY']._serialized_end=1026
+  _globals['_COMMITREQUEST']._serialized_start=1028
+  _globals['_COMMITREQUEST']._serialized_end=1139
+  _globals['_WRITTENDISK']._serialized_start=1141
+  _globals['_WRITTENDISK']._serialized_end=1228
+  _globals['_DISTRUSTREQUEST']._serialized_start=1230
+  _globals['_DISTRUSTREQUEST']._serialized_end=1294
+  _globals['_DISTRUSTREPLY']._serialized_start=1296
+  _globals['_DISTRUSTREPLY']._serialized_end=1327
+  _globals['_COMMITREPLY']._serialized_start=1329
+  _globals['_COMMITREPLY']._serialized_end=1357
+  _globals['_ABORTREQUEST']._serialized_start=1359
+  _globals['_ABORTREQUEST']._serialized_end=1406
+  _globals['_ABORTREPLY']._serialized_start=1408
+  _globals['_ABORTREPLY']._serialized_end=1420
+  _globals['_BACKUPS']._serialized_start=1423
+  _globals['_BACKUPS']._serialized_end=1920
 # @@protoc_insertion_point(module_scope)

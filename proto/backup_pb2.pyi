@@ -181,11 +181,14 @@ class ParentDisk(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     RESUMABLE_FIELD_NUMBER: _builtins.int
     CHANGE_ID_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     size: _builtins.int
     resumable: _builtins.bool
     """cut as the pool cuts now: changes may count from it"""
     change_id: _builtins.str
+    proof: _builtins.str
+    """JSON, docs/format.md; empty where there is none"""
     def __init__(
         self,
         *,
@@ -193,10 +196,11 @@ class ParentDisk(_message.Message):
         size: _builtins.int = ...,
         resumable: _builtins.bool = ...,
         change_id: _builtins.str | None = ...,
+        proof: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_change_id", b"_change_id", "change_id", b"change_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_change_id", b"_change_id", "change_id", b"change_id", "key", b"key", "resumable", b"resumable", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_change_id", b"_change_id", "change_id", b"change_id", "key", b"key", "proof", b"proof", "resumable", b"resumable", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__change_id: _TypeAlias = _typing.Literal["change_id"]  # noqa: Y015
     _WhichOneofArgType__change_id: _TypeAlias = _typing.Literal["_change_id", b"_change_id"]  # noqa: Y015
@@ -395,24 +399,78 @@ class WrittenDisk(_message.Message):
 
     GROWN_BYTES_FIELD_NUMBER: _builtins.int
     CHANGE_ID_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     grown_bytes: _builtins.int
     """how much more of it is data than in the parent"""
     change_id: _builtins.str
+    proof: _builtins.str
+    """JSON, as it is kept; empty where there is none"""
     def __init__(
         self,
         *,
         grown_bytes: _builtins.int = ...,
         change_id: _builtins.str | None = ...,
+        proof: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_change_id", b"_change_id", "change_id", b"change_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_change_id", b"_change_id", "change_id", b"change_id", "grown_bytes", b"grown_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_change_id", b"_change_id", "change_id", b"change_id", "grown_bytes", b"grown_bytes", "proof", b"proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__change_id: _TypeAlias = _typing.Literal["change_id"]  # noqa: Y015
     _WhichOneofArgType__change_id: _TypeAlias = _typing.Literal["_change_id", b"_change_id"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__change_id) -> _WhichOneofReturnType__change_id | None: ...
 
 Global___WrittenDisk: _TypeAlias = WrittenDisk  # noqa: Y015
+
+@_typing.final
+class DistrustRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    DISK_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    disk: _builtins.int
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of cells, in the disk's walk"""
+
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        disk: _builtins.int = ...,
+        places: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk", b"disk", "places", b"places", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DistrustRequest: _TypeAlias = DistrustRequest  # noqa: Y015
+
+@_typing.final
+class DistrustReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def points(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """that are marked now"""
+
+    def __init__(
+        self,
+        *,
+        points: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DistrustReply: _TypeAlias = DistrustReply  # noqa: Y015
 
 @_typing.final
 class CommitReply(_message.Message):

@@ -57,6 +57,11 @@ class BackupsStub:
                 request_serializer=proto_dot_backup__pb2.ReceivedRequest.SerializeToString,
                 response_deserializer=proto_dot_backup__pb2.ReceivedReply.FromString,
                 _registered_method=True)
+        self.Distrust = channel.unary_unary(
+                '/ingot.v1.Backups/Distrust',
+                request_serializer=proto_dot_backup__pb2.DistrustRequest.SerializeToString,
+                response_deserializer=proto_dot_backup__pb2.DistrustReply.FromString,
+                _registered_method=True)
         self.Beat = channel.unary_unary(
                 '/ingot.v1.Backups/Beat',
                 request_serializer=proto_dot_backup__pb2.SessionRequest.SerializeToString,
@@ -108,6 +113,13 @@ class BackupsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Distrust(self, request, context):
+        """What the parent says of cells that are called unchanged is not what the disk holds: marks points as suspect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Beat(self, request, context):
         """The writer lives. Every minute where nothing else is called.
         """
@@ -151,6 +163,11 @@ def add_BackupsServicer_to_server(servicer, server):
                     servicer.Received,
                     request_deserializer=proto_dot_backup__pb2.ReceivedRequest.FromString,
                     response_serializer=proto_dot_backup__pb2.ReceivedReply.SerializeToString,
+            ),
+            'Distrust': grpc.unary_unary_rpc_method_handler(
+                    servicer.Distrust,
+                    request_deserializer=proto_dot_backup__pb2.DistrustRequest.FromString,
+                    response_serializer=proto_dot_backup__pb2.DistrustReply.SerializeToString,
             ),
             'Beat': grpc.unary_unary_rpc_method_handler(
                     servicer.Beat,
@@ -279,6 +296,33 @@ class Backups:
             '/ingot.v1.Backups/Received',
             proto_dot_backup__pb2.ReceivedRequest.SerializeToString,
             proto_dot_backup__pb2.ReceivedReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Distrust(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingot.v1.Backups/Distrust',
+            proto_dot_backup__pb2.DistrustRequest.SerializeToString,
+            proto_dot_backup__pb2.DistrustReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class BackupsStub:
     """The segments of a disk of the parent that hold chunks."""
     Received: _grpc.UnaryUnaryMultiCallable[_backup_pb2.ReceivedRequest, _backup_pb2.ReceivedReply]
     """How much of a container arrived, so that its stream goes on there."""
+    Distrust: _grpc.UnaryUnaryMultiCallable[_backup_pb2.DistrustRequest, _backup_pb2.DistrustReply]
+    """What the parent says of cells that are called unchanged is not what the disk holds: marks points as suspect."""
     Beat: _grpc.UnaryUnaryMultiCallable[_backup_pb2.SessionRequest, _backup_pb2.BeatReply]
     """The writer lives. Every minute where nothing else is called."""
     Commit: _grpc.UnaryUnaryMultiCallable[_backup_pb2.CommitRequest, _backup_pb2.CommitReply]
@@ -67,6 +69,8 @@ class BackupsAsyncStub(BackupsStub):
     """The segments of a disk of the parent that hold chunks."""
     Received: _aio.UnaryUnaryMultiCallable[_backup_pb2.ReceivedRequest, _backup_pb2.ReceivedReply]  # type: ignore[assignment]
     """How much of a container arrived, so that its stream goes on there."""
+    Distrust: _aio.UnaryUnaryMultiCallable[_backup_pb2.DistrustRequest, _backup_pb2.DistrustReply]  # type: ignore[assignment]
+    """What the parent says of cells that are called unchanged is not what the disk holds: marks points as suspect."""
     Beat: _aio.UnaryUnaryMultiCallable[_backup_pb2.SessionRequest, _backup_pb2.BeatReply]  # type: ignore[assignment]
     """The writer lives. Every minute where nothing else is called."""
     Commit: _aio.UnaryUnaryMultiCallable[_backup_pb2.CommitRequest, _backup_pb2.CommitReply]  # type: ignore[assignment]
@@ -111,6 +115,14 @@ class BackupsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_backup_pb2.ReceivedReply, _abc.Awaitable[_backup_pb2.ReceivedReply]]:
         """How much of a container arrived, so that its stream goes on there."""
+
+    @_abc_1.abstractmethod
+    def Distrust(
+        self,
+        request: _backup_pb2.DistrustRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backup_pb2.DistrustReply, _abc.Awaitable[_backup_pb2.DistrustReply]]:
+        """What the parent says of cells that are called unchanged is not what the disk holds: marks points as suspect."""
 
     @_abc_1.abstractmethod
     def Beat(

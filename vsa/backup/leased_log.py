@@ -76,6 +76,10 @@ class LeasedLog:
         self._work.check()
         self._inner.put_leaf(disk, segment, leaf)
 
+    def distrust(self, disk: int, places: list[int]) -> list[str]:
+        self._work.check()
+        return self._inner.distrust(disk, places)
+
     def beat(self) -> None:
         self._work.check()
         self._inner.beat()

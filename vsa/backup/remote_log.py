@@ -52,6 +52,7 @@ from vsa.media_agent import COMMIT_SECONDS, CONTROL_SECONDS, DATA_SECONDS, Media
 _BEAT_SECONDS = 60.0
 _ABORT_SECONDS = 10.0  # nobody waits longer for a courtesy: a session that is not heard of is given up
 _BATCHES_ON_THE_WAY = 8  # of leaves: 4 MiB
+_MOST_PLACES = 100_000
 _SESSION_MISSING = "mediaagent.session_missing"
 
 
@@ -75,7 +76,12 @@ class RemoteLog:
         self.sid = begun.sid
         self.terms = Terms(uuid.UUID(bytes=begun.repository), parameters, begun.chunking_key, begun.fingerprint_key)
         self.parent = {
-            disk.key: ParentDisk(disk.size, disk.resumable, disk.change_id if disk.HasField("change_id") else None)
+            disk.key: ParentDisk(
+                disk.size,
+                disk.resumable,
+                disk.change_id if disk.HasField("change_id") else None,
+                json.loads(disk.proof) if disk.proof else None,
+            )
             for disk in begun.parent_disks
         }
         self.notes = list(begun.notes)
@@ -229,6 +235,10 @@ class RemoteLog:
     def _send_batch(self, message: bytes) -> None:
         self._line.again(lambda: self._line.data.put_leaves(message, timeout=DATA_SECONDS, metadata=self._metadata))
 
+    def distrust(self, disk: int, places: list[int]) -> list[str]:
+        request = backup_pb2.DistrustRequest(session=self._session, disk=disk, places=places[:_MOST_PLACES])
+        return list(self._line.again(lambda: self._line.backups.Distrust(request, timeout=COMMIT_SECONDS)).points)
+
     def beat(self) -> None:
         now = self._clock.monotonic_seconds()
         with self._lock:
@@ -244,7 +254,12 @@ class RemoteLog:
             sent.result()
         request = backup_pb2.CommitRequest(
             session=self._session,
-            disks=[backup_pb2.WrittenDisk(grown_bytes=d.grown_bytes, change_id=d.change_id) for d in disks],
+            disks=[
+                backup_pb2.WrittenDisk(
+                    grown_bytes=d.grown_bytes, change_id=d.change_id, proof=json.dumps(d.proof) if d.proof else ""
+                )
+                for d in disks
+            ],
             description=json.dumps(description),
             statistics=json.dumps(statistics),
         )
