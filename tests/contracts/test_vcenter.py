@@ -29,6 +29,7 @@ from vsa.faults import (
 )
 from vsa.hypervisors.vcenter.connection import CALLS_AT_ONCE, Connection
 from vsa.hypervisors.vcenter.hypervisor import VcenterHypervisor
+from vsa.hypervisors.vcenter.limits import Limits, Most
 from vsa.hypervisors.vcenter.metrics import VcenterMetrics
 from vsa.hypervisors.vcenter.settings import Settings
 from vsa.hypervisors.vcenter.trust import Trust
@@ -264,4 +265,4 @@ def test_what_a_discovery_says_is_what_each_machine_says_of_itself(peer: Peer, c
 
 
 def vcenter(peer: Peer, connection: Connection) -> VcenterHypervisor:
-    return VcenterHypervisor("vc", Settings(peer.address, peer.user, peer.trust), connection)
+    return VcenterHypervisor("vc", Settings(peer.address, peer.user, peer.trust), connection, "", Limits(Most()))

@@ -64,8 +64,17 @@ def back_up(work: Work, means: Means) -> dict[str, Any]:
         "seconds": means.clock.monotonic_seconds() - began,
         "phases": report.phases,
         **point.statistics,
-        **held.report(),
+        **_told(held.report(), report),
     }
+
+
+def _told(how: dict[str, Any], report: Report) -> dict[str, Any]:
+    """How it was held, and for each disk what was proven of what was called unchanged."""
+    for disk in how.get("disks", []):
+        proof = report.proofs.get(disk["key"])
+        if proof is not None:
+            disk["proof"] = proof
+    return how
 
 
 def _purpose(work: Work, means: Means) -> Purpose:
@@ -125,5 +134,12 @@ def _run(work: Work, means: Means, line: MediaAgentLine, held: Held, parent: str
     except BaseException:
         log.abort("stopped")
         raise
-    backup = Backup(leased, sources, means.clock, wanted.level or 1, workers, work.advance, held.let_go)
+
+    def distrusted(key: str, points: list[str]) -> None:
+        held.distrust(key)
+        name = next((disk.name for disk in held.machine.disks if disk.key == key), key)
+        marked = f"suspect are now {', '.join(points)}" if points else "no earlier point builds on it"
+        work.warnings.append(f"{name}: change tracking called unchanged what was not; all of it was read; {marked}")
+
+    backup = Backup(leased, sources, means.clock, wanted.level or 1, workers, work.advance, held.let_go, distrusted)
     return backup.run(dict(held.description))

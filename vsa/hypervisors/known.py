@@ -19,6 +19,7 @@ from vsa.hypervisors.images import ImagesHypervisor
 if TYPE_CHECKING:
     from vsa.hypervisors.vcenter.connections import Connections
     from vsa.hypervisors.vcenter.hypervisor import VcenterHypervisor
+    from vsa.hypervisors.vcenter.limits import Limits, Most
 
 Unseal = Callable[[bytes, str], bytes]
 
@@ -32,14 +33,17 @@ class Known:
         self._unseal = unseal
         self._registry = registry
         self._connections: Connections | None = None
+        self._limits: dict[tuple[str, Most], Limits] = {}
         self._lock = threading.Lock()
 
     def inventory(self, wanted: agents_pb2.Hypervisor) -> Inventory:
         """To look for machines. Raises HypervisorUnknown, SealBroken, and what connecting does."""
-        return self.vcenter(wanted) if wanted.kind == "vcenter" else self.open(wanted)
+        return self.open(wanted)
 
     def open(self, wanted: agents_pb2.Hypervisor) -> Hypervisor:
         """To hold machines. Raises as `inventory`."""
+        if wanted.kind == "vcenter":
+            return self.vcenter(wanted)
         if wanted.kind != "images":
             raise HypervisorUnknown(f"hypervisor {wanted.name}: kind {wanted.kind!r} is not known to this build")
         return _images(wanted.name, wanted.settings, self._clock)
@@ -49,8 +53,10 @@ class Known:
         # Here, because pyVmomi takes seconds to import and not every VSA has a vCenter.
         from vsa.hypervisors.vcenter.connections import Connections  # noqa: PLC0415
         from vsa.hypervisors.vcenter.hypervisor import VcenterHypervisor  # noqa: PLC0415
+        from vsa.hypervisors.vcenter.limits import Limits  # noqa: PLC0415
         from vsa.hypervisors.vcenter.metrics import VcenterMetrics  # noqa: PLC0415
         from vsa.hypervisors.vcenter.settings import read_settings  # noqa: PLC0415
+        from vsa.hypervisors.vcenter.ways import most_of  # noqa: PLC0415
 
         settings = read_settings(wanted.name, wanted.settings)
         if not wanted.sealed_secret:
@@ -58,7 +64,10 @@ class Known:
         password = self._unseal(wanted.sealed_secret, f"hypervisor:{wanted.id}").decode()
         with self._lock:
             self._connections = self._connections or Connections(self._clock, VcenterMetrics(self._registry))
-        return VcenterHypervisor(wanted.name, settings, self._connections.to(wanted.id, settings, password))
+            most = most_of(settings.limits)
+            limits = self._limits.setdefault((wanted.id, most), Limits(most))
+        connection = self._connections.to(wanted.id, settings, password)
+        return VcenterHypervisor(wanted.name, settings, connection, password, limits)
 
     def close(self) -> None:
         """Sessions at vCenters end."""

@@ -69,10 +69,11 @@ def holding(ways: Ways, machine_id: str, why: Purpose) -> Iterator[HeldMachine]:
 
 
 def find_machine(connection: Connection, machine_id: str) -> Any:
-    """By the instance UUIDs that its id is made of. Raises MachineMissing."""
-    there, _, instance = machine_id.rpartition(":")
-    if there not in ("", connection.instance_uuid):
-        raise MachineMissing(f"{machine_id}: expected a machine of vCenter {there}, this is {connection.instance_uuid}")
+    """By its instance UUID, with which its id ends; it begins with the vCenter where it was seen first.
+
+    Raises MachineMissing.
+    """
+    instance = machine_id.rpartition(":")[2]
     index = connection.content.searchIndex
     found = connection.read(index.FindByUuid, None, instance, True, True)
     if found is None:
@@ -134,7 +135,7 @@ class HeldMachine:
                 self._about[disk.key]["changed_areas"] = len(changes.extents)
             guarded = GuardedDisk(self._opened(disk), self._guard)
             log().info("disk", key=disk.key, transport=self._transports[disk.key], **self._about[disk.key])
-            found.append(Source(disk.key, guarded, changes.extents, disk.change_id))
+            found.append(Source(disk.key, guarded, changes.extents, disk.change_id, self._why.wish.proof_days))
         return found
 
     def distrust(self, key: str) -> None:

@@ -17,6 +17,7 @@ from vsa.hypervisors import MachineSeen
 from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.disks_seen import disks_seen
 from vsa.hypervisors.vcenter.hypervisor import VcenterHypervisor
+from vsa.hypervisors.vcenter.limits import Limits, Most
 from vsa.hypervisors.vcenter.settings import Settings
 from vsa.hypervisors.vcenter.trust import Trust
 
@@ -28,7 +29,7 @@ GIB = 1 << 30
 def discovering(sim: Vcenter) -> Iterator[VcenterHypervisor]:
     trust = Trust(sim.certificate.read_text())
     with sim, Connection(sim.address, sim.user, sim.password, trust, SystemClock()) as connection:
-        yield VcenterHypervisor("vc", Settings(sim.address, sim.user, trust), connection)
+        yield VcenterHypervisor("vc", Settings(sim.address, sim.user, trust), connection, sim.password, Limits(Most()))
 
 
 def found(hypervisor: VcenterHypervisor) -> dict[str, MachineSeen]:
