@@ -1,0 +1,90 @@
+"""A machine of a vCenter through everything that happens to machines: every point is what its snapshot was."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sim.vcenter.inventory import Datastore, Host
+from tests.sim.vcenter.relocation import move_files
+from tests.sim.vcenter.sim_machine import SimMachine
+from tests.system.vsphere.office import MIB, Office, office, scribble
+
+_RUNS = 20
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[Office]:
+    with office(tmp_path) as opened:
+        yield opened
+
+
+def move_storage(office: Office, machine: SimMachine) -> None:
+    stores = [each for each in office.vcenter.each(Datastore) if each.type == "VMFS"]
+    here = machine.machine.datastores()[0]
+    with office.vcenter.changes.lock:
+        move_files(machine.machine, next(store for store in stores if store is not here))
+        machine.machine.refresh_disks()
+
+
+def move_host(office: Office, machine: SimMachine) -> None:
+    machine.move(next(host for host in office.vcenter.each(Host) if host is not machine.machine.host))
+
+
+def revert(machine: SimMachine) -> None:
+    from tests.sim.vcenter.snapshots import revert as go_back
+
+    theirs = machine.take_snapshot()
+    machine.guest_write(0, MIB, b"to be undone" * 1000)
+    with machine.machine.vcenter.changes.lock:
+        go_back(theirs)
+    machine.remove_snapshot(theirs)
+    machine.power_on()
+
+
+def expire(office: Office) -> None:
+    assert office.vcenter.sessions.expire() > 0
+
+
+def test_a_full_backup_and_twenty_incrementals_are_what_their_snapshots_were(there: Office) -> None:
+    rng = random.Random(5)
+    web = there.vcenter.add_machine("web", [24 * MIB, 9 * MIB + 512], change_tracking=True)
+    scribble(rng, web, 20)
+    there.back_up(web)
+    happenings: dict[int, Callable[[], None]] = {
+        2: lambda: move_storage(there, web),
+        4: lambda: web.resize(1, 13 * MIB),
+        6: web.power_loss,
+        8: lambda: revert(web),
+        10: web.reset_tracking,
+        12: lambda: expire(there),
+        16: lambda: move_host(there, web),
+        18: web.power_off,
+    }
+    for number in range(1, _RUNS + 1):
+        scribble(rng, web, 6)
+        happenings.get(number, lambda: None)()
+        during = (lambda: expire(there)) if number == 13 else (lambda: scribble(rng, web, 3))
+        there.back_up(web, meanwhile=during)
+        assert web.snapshots == []
+        there.clock.days += 1
+    there.assert_all_restore()
+    read = [[disk["read"] for disk in moment.result["disks"]] for moment in there.moments]
+    whole = {number for number, kinds in enumerate(read) if kinds[0] == "full"}
+    assert {0, 6, 8, 10} <= whole
+    assert read[4] == ["incremental", "full"], "a resized disk is read whole, the others are not"
+    assert len(whole) <= 6
+    assert not any(moment.result["disks"][0].get("proof", {}).get("wrong_cells") for moment in there.moments)
+
+
+def test_more_changes_than_one_answer_holds_are_all_backed_up(there: Office) -> None:
+    web = there.vcenter.add_machine("web", [272 * MIB], change_tracking=True)
+    there.back_up(web)
+    for number in range(2100):
+        web.guest_write(0, number * 131072, b"%d" % number)
+    [disk] = there.back_up(web).result["disks"]
+    assert (disk["read"], disk["changed_areas"]) == ("incremental", 2100)
+    there.assert_all_restore()
