@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -28,7 +28,7 @@ from commserve.metrics import Figures
 from commserve.moments import present
 from commserve.scheduler import LOOK_SECONDS, Scheduler
 from commserve.services import Services, assemble
-from commserve.settings import CommServeSettings, is_loopback, kept, split
+from commserve.settings import CommServeSettings, is_loopback
 from commserve.store.engine import open_store
 from commserve.store.migrate import bring_up
 from commserve.store.tables import users
@@ -40,6 +40,7 @@ from runtime.clock import SystemClock
 from runtime.daemon import Life
 from runtime.logs import configure, log
 from runtime.metrics import MetricsServer
+from runtime.settings import split
 from runtime.version import VERSION
 
 FIRST_TOKEN = "first-token"
@@ -62,7 +63,7 @@ def serve(settings: CommServeSettings) -> None:
     hosts = sorted({*settings.names, *(host for host in (http_host, agents_host) if host not in ("0.0.0.0", "::"))})
     identity = authority.server_identity(settings.state / "server", hosts, now)
     address = settings.agents_address or f"{agents_host if is_loopback(agents_host) else ''}:{agents_port}"
-    policy = Policy(keep=kept(settings.keep_jobs_days))
+    policy = Policy(keep=timedelta(days=settings.keep_jobs_days))
     services = assemble(store, clock, authority, address, policy=policy, draining=lambda: life.draining)
     _first_person(services, settings.state / FIRST_TOKEN)
     service = AgentsService(services)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
-from runtime.settings import SettingsInvalid
+from runtime.settings import at_least, check_daemon, split
+
+LEAST_DAYS = 8  # a hypervisor that is looked at once a week is known by its last look
 
 
 @dataclass(frozen=True)
@@ -33,23 +34,13 @@ class CommServeSettings:
     metrics: Metrics = Metrics()
     ends_with_parent: bool = False  # for `ingot up`, whose children do not outlive it
 
-
-LEAST_DAYS = 8  # a hypervisor that is looked at once a week is known by its last look
-
-
-def kept(days: int) -> timedelta:
-    """How long jobs are kept. Raises SettingsInvalid."""
-    if days < LEAST_DAYS:
-        raise SettingsInvalid(f"keep_jobs_days: expected {LEAST_DAYS} or more, found {days}")
-    return timedelta(days=days)
-
-
-def split(address: str, name: str) -> tuple[str, int]:
-    """Host and port of `host:port`, `[::1]:port`. Raises SettingsInvalid."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise SettingsInvalid(f"{name}: expected host:port, found {address!r}")
-    return host.strip("[]"), int(port)
+    def __post_init__(self) -> None:
+        split(self.http, "http")
+        split(self.agents, "agents")
+        if self.agents_address:
+            split(self.agents_address, "agents_address")
+        at_least(LEAST_DAYS, keep_jobs_days=self.keep_jobs_days)
+        check_daemon(self.log_level, self.metrics.port, self.drain_seconds)
 
 
 def is_loopback(host: str) -> bool:

@@ -72,6 +72,12 @@ class TokenUnreadable(UsageFault):
     code = "ingot.token_unreadable"
 
 
+class AuthorityUnreadable(UsageFault):
+    """The file of certificates that the CommServe's must come from cannot be read, or holds none."""
+
+    code = "ingot.authority_unreadable"
+
+
 class NameUnknown(UsageFault):
     """Nothing of this kind has this name."""
 

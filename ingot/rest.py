@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 import httpx
 
-from ingot.faults import CommServeAbsent, CommServeSilent, TokenUnreadable
+from ingot.faults import AuthorityUnreadable, CommServeAbsent, CommServeSilent, TokenUnreadable
 from proto.faults import RemoteFault
 from runtime.faults import Retry
 
@@ -23,6 +24,7 @@ _SECONDS = 30.0
 _PAGE = 1000
 _JOB_ACTIVE = "commserve.job_active"
 CLIENT_FILE = "client.json"
+_UNTRUSTED = "; --authority names the CommServe's own authority: server/authority.pem in its state directory"
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ class Rest:
     """Use as a context. Raises RemoteFault for what the CommServe refuses, CommServeSilent when it does not answer."""
 
     def __init__(self, connection: Connection) -> None:
-        """Raises TokenUnreadable."""
+        """Raises TokenUnreadable, AuthorityUnreadable."""
         self.url = connection.url
-        verify: str | bool = True if connection.authority is None else str(connection.authority)
+        verify = _trusting(connection.authority)
         headers = {"Authorization": f"Bearer {_token(connection.token_file)}"}
         self._http = httpx.Client(
             base_url=f"{connection.url}/api/v1", headers=headers, verify=verify, timeout=_SECONDS, trust_env=False
@@ -97,7 +99,8 @@ class Rest:
         try:
             answer = self._http.send(request)
         except httpx.HTTPError as error:
-            raise CommServeSilent(f"{self.url}: {error}") from error
+            untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+            raise CommServeSilent(f"{self.url}: {error}" + (_UNTRUSTED if untrusted else "")) from error
         if answer.is_success:
             return answer.json() if answer.content else None
         raise self._refusal(answer)
@@ -131,6 +134,13 @@ def discovery(rest: Rest, hypervisor: str) -> dict[str, Any]:
                 continue  # it ended in between
             job = active[0]
         return job
+
+
+def _trusting(authority: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError as error:  # SSLError is one: no certificates in it
+        raise AuthorityUnreadable(f"{authority}: expected a file of certificates, PEM: {error}") from error
 
 
 def _token(path: Path) -> str:

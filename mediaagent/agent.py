@@ -25,7 +25,6 @@ from runtime.clock import SystemClock
 from runtime.daemon import Life
 from runtime.logs import configure, log
 from runtime.metrics import MetricsServer
-from runtime.settings import SettingsInvalid
 from runtime.version import VERSION
 
 _OPEN_AGAIN_SECONDS = 60.0
@@ -35,7 +34,7 @@ def serve(settings: MediaAgentSettings) -> None:
     """Until a signal. Raises NotJoined, IdentityUnfit, SelfTestFailed, AddressUnavailable, PoolUnfit."""
     configure("mediaagent", settings.log_level)
     selftest.run()
-    verify = _verify(settings.verify)
+    verify = Verify[settings.verify.upper()]
     clock, registry = SystemClock(), CollectorRegistry()
     life = Life(clock)
     metrics = MetricsServer(registry, settings.metrics.host, settings.metrics.port)
@@ -89,10 +88,3 @@ def serve(settings: MediaAgentSettings) -> None:
 def _keep_opening(open_more: Callable[[], None], stop: threading.Event) -> None:
     while not stop.wait(_OPEN_AGAIN_SECONDS):
         open_more()
-
-
-def _verify(text: str) -> Verify:
-    try:
-        return Verify[text.upper()]
-    except KeyError:
-        raise SettingsInvalid(f"verify: expected all, sample or none, found {text!r}") from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.settings import at_least, check_daemon, one_of, split
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -39,3 +41,10 @@ class MediaAgentSettings:
     log_level: str = "info"
     metrics: Metrics = Metrics()
     ends_with_parent: bool = False  # for `ingot up`, whose children do not outlive it
+
+    def __post_init__(self) -> None:
+        split(self.control, "control")
+        split(self.data, "data")
+        one_of("verify", self.verify, ("all", "sample", "none"))
+        at_least(1, sessions=self.sessions, container_buffers=self.container_buffers, slots=self.slots)
+        check_daemon(self.log_level, self.metrics.port, self.drain_seconds)

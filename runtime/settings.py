@@ -2,7 +2,8 @@
 
 A field's type says what is expected: str, int, float, bool, Path, Secret, a tuple of one of them, another dataclass, or
 one of those or None. Fields without a default must be given. Names that nobody asked for are errors, because a
-misspelt setting that is ignored is found on the day it was needed.
+misspelt setting that is ignored is found on the day it was needed. What a type cannot say, a class checks in
+`__post_init__`, by raising SettingsInvalid: so a file that loads is one that the service takes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import tomllib
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +21,8 @@ from runtime.faults import UsageFault
 
 T = TypeVar("T")
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd's LoadCredential
+_LEVELS = ("debug", "info", "warning", "error")
+_PORTS = 65535
 
 
 class SettingsInvalid(UsageFault):
@@ -78,7 +82,39 @@ def parse(kind: type[T], table: dict[str, Any], where: str) -> T:
             values[name] = _value(hints[name], table[name], f"{where}: {name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise SettingsInvalid(f"{where}: {name}: expected a value, found none")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except SettingsInvalid as fault:  # of its own `__post_init__`
+        raise SettingsInvalid(f"{where}: {fault}") from None
+
+
+def split(address: str, name: str) -> tuple[str, int]:
+    """Host and port of `host:port`, `[::1]:port`. Raises SettingsInvalid."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > _PORTS:
+        raise SettingsInvalid(f"{name}: expected host:port, found {address!r}")
+    return host.strip("[]"), int(port)
+
+
+def one_of(name: str, value: str, known: Sequence[str]) -> None:
+    """Raises SettingsInvalid."""
+    if value not in known:
+        raise SettingsInvalid(f"{name}: expected one of {', '.join(known)}, found {value!r}")
+
+
+def at_least(least: float, **values: float) -> None:
+    """Raises SettingsInvalid for the first that is less."""
+    for name, value in values.items():
+        if value < least:
+            raise SettingsInvalid(f"{name}: expected {least} or more, found {value}")
+
+
+def check_daemon(log_level: str, metrics_port: int, drain_seconds: float) -> None:
+    """What the settings of every daemon have. Raises SettingsInvalid."""
+    one_of("log_level", log_level, _LEVELS)
+    at_least(0, drain_seconds=drain_seconds)
+    if not 0 <= metrics_port <= _PORTS:
+        raise SettingsInvalid(f"metrics.port: expected 0 to {_PORTS}, found {metrics_port}")
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

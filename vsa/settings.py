@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.settings import at_least, check_daemon
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -26,3 +28,8 @@ class VsaSettings:
     log_level: str = "info"
     metrics: Metrics = Metrics()
     ends_with_parent: bool = False  # for `ingot up`, whose children do not outlive it
+
+    def __post_init__(self) -> None:
+        at_least(1, slots=self.slots)
+        at_least(0, workers=self.workers)
+        check_daemon(self.log_level, self.metrics.port, self.drain_seconds)

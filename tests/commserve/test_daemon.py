@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from commserve.settings import is_loopback, split
+from commserve.settings import is_loopback
 from proto import agents_pb2
 from proto.agent.joining import CommServeForeign, JoinRefused, join, load_membership
 from proto.agent.line import Line
-from runtime.settings import SettingsInvalid
+from runtime.settings import SettingsInvalid, split
 from runtime.version import VERSION
 from tests.ingot.front_door import ROOT
 

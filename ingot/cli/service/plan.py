@@ -32,7 +32,9 @@ def list_(door: Door) -> int:
 def add(
     door: Door,
     name: Annotated[str, typer.Argument(metavar="NAME")],
-    pool: Annotated[str, typer.Option(metavar="NAME", help="Where recovery points go.")] = "default",
+    pool: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where recovery points go; without it, the only pool.")
+    ] = None,
     cron: Annotated[
         str, typer.Option(metavar="CRON", help="Minute, hour, day, month, weekday; empty: only when asked.")
     ] = "0 22 * * *",
@@ -69,7 +71,7 @@ def add(
     """
     body = {
         "name": name,
-        "pool_id": id_of(door.rest, "pools", pool),
+        "pool_id": _pool(door, pool),
         "schedule": {"cron": cron, "time_zone": time_zone},
         "retention": {"last": last, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly},
         "hold": {
@@ -109,3 +111,15 @@ def run_plan(door: Door, name: str, machine: str | None) -> int:
         return followed(door, [door.rest.post(f"/machines/{id_of(door.rest, 'machines', machine)}/backup")])
     run = door.rest.post(f"/plans/{plan}/run")
     return followed(door, list(door.rest.all("/jobs", run_id=run["id"])))
+
+
+def _pool(door: Door, name: str | None) -> str:
+    from ingot.faults import NameUnknown
+
+    if name is not None:
+        return id_of(door.rest, "pools", name)
+    found = names_by_id(door.rest, "pools")
+    if len(found) != 1:
+        there = f"one of {', '.join(sorted(found.values()))}" if found else "a pool, which `ingot pool add` makes"
+        raise NameUnknown(f"--pool: expected {there}")
+    return next(iter(found))
