@@ -133,16 +133,23 @@ def replace_secret(pool_id: Id, body: PoolSecretIn, call: Annotated[Call, writes
     call.expect(found)
     _expect_media_agents(call, body.agents)
     had = sa.select(sealed_secrets.c.agent_id).where(sealed_secrets.c.owner == f"pool:{pool_id}")
-    to = body.agents or sorted({*found.agents, *call.connection.execute(had).scalars()})
+    keep = {*found.agents, *call.connection.execute(had).scalars()}
+    to = body.agents or sorted(keep & _media_agents(call))
+    if not to:
+        raise RequestInvalid("agents: expected some, for no active MediaAgent keeps the pool")
     _give(call, pool_id, found.url, body.secret, to, to)
     return call.answer(_read(call, pool_id))
 
 
 def _expect_media_agents(call: Call, agent_ids: list[str]) -> None:
-    media = sa.select(agents.c.id).where(agents.c.role == "mediaagent", agents.c.state.in_(["active", "draining"]))
-    missing = set(agent_ids) - set(call.connection.execute(media).scalars())
+    missing = set(agent_ids) - _media_agents(call)
     if missing:
         raise RequestInvalid(f"agents: {min(missing)!r} is no active MediaAgent")
+
+
+def _media_agents(call: Call) -> set[str]:
+    media = sa.select(agents.c.id).where(agents.c.role == "mediaagent", agents.c.state.in_(["active", "draining"]))
+    return set(call.connection.execute(media).scalars())
 
 
 def _give(call: Call, pool_id: str, url: str, secret: S3Secret, sealed_to: list[str], told: list[str]) -> None:

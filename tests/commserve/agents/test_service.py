@@ -185,6 +185,37 @@ def test_a_secret_reaches_the_agents_that_it_is_for_and_nobody_else(wire: Wire, 
         assert connection.exec_driver_sql("SELECT count(*) FROM sealed_secrets").scalar() == 0
 
 
+def test_credentials_of_a_pool_are_sealed_to_its_media_agents_and_replaced_at_those_that_are_left(wire: Wire) -> None:
+    office = wire.office
+    (one, first), (two, second) = wire.join("mediaagent", "m1"), wire.join("mediaagent", "m2")
+    one.register(first.about())
+    two.register(second.about())
+    ids = [first.caller.id, second.caller.id]
+    secret = {"access_key_id": "key", "secret_access_key": "correct horse battery"}
+    body = {"name": "cloud", "url": "s3://bucket/vms", "agents": ids, "secret": secret}
+    refused = office.ask("POST", "/pools", body | {"url": "file:///backup"})
+    assert (refused.status_code, "s3://" in refused.json()["detail"]) == (422, True)
+    assert "battery" not in office.ask("POST", "/pools", body | {"secret": secret | {"more": "battery"}}).text
+    pool = office.post("/pools", body)
+    assert "secret" not in pool
+    owner = f"pool:{pool['id']}"
+    (made,), (kept,) = lease(one), lease(two)
+    assert (made.create_pool.pool, kept.keep_secret.pool, kept.keep_secret.url) == (pool["id"], pool["id"], body["url"])
+    opened = unseal(made.create_pool.sealed_secret, first.sealing_key, owner, first.caller.uri)
+    assert json.loads(opened) == secret
+    assert json.loads(unseal(kept.keep_secret.sealed_secret, second.sealing_key, owner, second.caller.uri)) == secret
+    office.post(f"/agents/{second.caller.id}/revoke")
+    newer = secret | {"session_token": "for a while"}
+    office.put(f"/pools/{pool['id']}/secret", {"secret": newer})
+    office.clock.pass_(seconds=1)
+    (replaced,) = lease(one)
+    opened = unseal(replaced.keep_secret.sealed_secret, first.sealing_key, owner, first.caller.uri)
+    assert json.loads(opened) == newer
+    with office.store.reading() as connection:
+        holders = connection.exec_driver_sql("SELECT agent_id FROM sealed_secrets").scalars().all()
+    assert holders == [first.caller.id]
+
+
 def test_a_revoked_agent_is_refused_and_the_others_hear_of_it(wire: Wire) -> None:
     office = wire.office
     bad, bad_agent = wire.join("vsa", "bad")
