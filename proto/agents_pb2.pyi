@@ -760,33 +760,12 @@ class MachineTarget(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    @_typing.final
-    class PoliciesEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     HYPERVISOR_FIELD_NUMBER: _builtins.int
     HOW_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     MACHINE_FIELD_NUMBER: _builtins.int
     DATASTORES_FIELD_NUMBER: _builtins.int
     NETWORKS_FIELD_NUMBER: _builtins.int
-    POLICIES_FIELD_NUMBER: _builtins.int
     FOLDER_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
     PROVISIONING_FIELD_NUMBER: _builtins.int
@@ -817,8 +796,6 @@ class MachineTarget(_message.Message):
 
     @_builtins.property
     def networks(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
-    @_builtins.property
-    def policies(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
@@ -828,7 +805,6 @@ class MachineTarget(_message.Message):
         machine: _builtins.str = ...,
         datastores: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         networks: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-        policies: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         folder: _builtins.str = ...,
         pool: _builtins.str = ...,
         provisioning: Global___MachineTarget.Provisioning.ValueType = ...,
@@ -838,7 +814,7 @@ class MachineTarget(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datastores", b"datastores", "folder", b"folder", "how", b"how", "hypervisor", b"hypervisor", "keep_identity", b"keep_identity", "machine", b"machine", "name", b"name", "networks", b"networks", "policies", b"policies", "pool", b"pool", "power_off", b"power_off", "power_on", b"power_on", "provisioning", b"provisioning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datastores", b"datastores", "folder", b"folder", "how", b"how", "hypervisor", b"hypervisor", "keep_identity", b"keep_identity", "machine", b"machine", "name", b"name", "networks", b"networks", "pool", b"pool", "power_off", b"power_off", "power_on", b"power_on", "provisioning", b"provisioning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -160,6 +160,48 @@ class DatastoreFull(SourceFault):
     retry = Retry.LATER
 
 
+class PlaceMissing(UsageFault):
+    """A restore names, or needs, a datastore, network, folder or pool that is not there, or that several are called."""
+
+    code = "vsa.place_missing"
+
+
+class HardwareUnsupported(UsageFault):
+    """Machines with this version of virtual hardware cannot be made where a restore would make one."""
+
+    code = "vsa.hardware_unsupported"
+
+
+class MachineExists(UsageFault):
+    """A machine has the name, in the folder, that a restore would give to another."""
+
+    code = "vsa.machine_exists"
+
+
+class IdentityTaken(UsageFault):
+    """A restore that keeps uuids and MAC addresses meets a machine that has one of them."""
+
+    code = "vsa.identity_taken"
+
+
+class MachineRunning(UsageFault):
+    """The disks of a machine that is turned on cannot be written."""
+
+    code = "vsa.machine_running"
+
+
+class MachineUnlike(Fault):
+    """A machine that was made is not like the one that was saved: a device is missing, or is another one."""
+
+    code = "vsa.machine_unlike"
+
+
+class ReadBackDiffers(Fault):
+    """What was read back from a restored disk is not what was written."""
+
+    code = "vsa.read_back_differs"
+
+
 class DatastoreFileFailed(SourceFault):
     """A small file of a machine, nvram or vmx, cannot be read from its datastore or put there."""
 

@@ -172,7 +172,6 @@ def _machine_target(connection: sa.Connection, asked: dict[str, Any], agent: Any
         machine=asked["machine_id"] or "",
         datastores=asked["datastores"],
         networks=asked["networks"],
-        policies=asked["policies"],
         folder=asked["folder"],
         pool=asked["pool"],
         provisioning=target.Provisioning.Value(asked["provisioning"].upper()),

@@ -1,4 +1,4 @@
-"""Where a disk is restored to as an NBD export, in place, as to a block device."""
+"""Where a disk is restored to as an NBD export: over what a person named, or a disk that a hypervisor gives."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from types import TracebackType
 
 from media.faults import TargetExists, TargetUnwritable
 from runtime.clock import Clock
+from vsa.disks.nbd import NbdDisk
 from vsa.faults import NbdFailed
-from vsa.nbd.client import connect
+from vsa.nbd.client import NbdClient, connect
 from vsa.nbd.numbers import ExportFlag
 from vsa.nbd.url import NbdUrl
 
@@ -60,3 +61,29 @@ class NbdTarget:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+
+class NbdOverwritten(NbdDisk):
+    """An export that is read and written through one connection: whoever serves it may open its disk only once."""
+
+    def __init__(self, client: NbdClient, name: str, size: int, *, reads_zero: bool) -> None:
+        """Takes the connection over. Raises TargetUnwritable where the export is not writable, or of another size."""
+        super().__init__(client, name)
+        self.reads_zero = reads_zero
+        if client.export.size != size or client.export.flags & ExportFlag.READ_ONLY:
+            client.close()
+            found = f"{client.export.size} bytes, {client.export.flags.name}"
+            raise TargetUnwritable(f"{name}: expected a writable export of {size} bytes, found {found}")
+
+    def write(self, offset: int, data: memoryview) -> None:
+        with written(self._name):
+            self._client.write(offset, data)
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        with written(self._name):
+            self._client.write_zeros(offset, length)
+
+    def finish(self) -> None:
+        """Wait until the server says that it holds everything."""
+        with written(self._name):
+            self._client.flush()

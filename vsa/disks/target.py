@@ -51,6 +51,10 @@ class FileTarget:
             self.__exit__(None, None, None)
             raise
 
+    def stat(self) -> os.stat_result:
+        """Of the file, which is the same when it has its name. Raises OSError."""
+        return os.fstat(self._fd)
+
     def write(self, offset: int, data: memoryview) -> None:
         _write(self._fd, self._path, offset, data)
 

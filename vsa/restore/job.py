@@ -1,4 +1,4 @@
-"""A `restore` assignment: disks of a recovery point as image files below a landing directory."""
+"""A `restore` assignment: disks of a recovery point as image files below a landing directory, or into a machine."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from media.faults import TargetUnwritable
 from media.reader import Outcome
 from proto import restore_pb2
 from proto.agent.work import Work
 from runtime.tasks import worker_count
 from vsa.backup.job import Means
-from vsa.disks.target import open_target
+from vsa.disks.target import FileTarget, open_target
 from vsa.faults import RestoreUnfit
 from vsa.landing import opened
 from vsa.media_agent import MediaAgentLine
 from vsa.reach import reached
+from vsa.restore.finished import Finished
+from vsa.restore.into_machine import restore_machine
 from vsa.restore.remote_disk import RemoteDiskRestore, RemotePoint, open_point
 
 _LOST_SHOWN = 20
 
 
 def restore(work: Work, means: Means, landings: Sequence[Path]) -> dict[str, Any]:
-    """Write `disk-<n>.raw` for each disk that was asked for; what was lost is told, and is a warning.
+    """Bring back each disk that was asked for; what was lost is told, and is a warning.
 
-    Raises RestoreUnfit, LandingRefused, MediaAgentUnreachable, Target faults, and what the MediaAgent does.
+    Raises RestoreUnfit, LandingRefused, MediaAgentUnreachable, Target faults, and what MediaAgent and hypervisor do.
     """
     wanted = work.assignment.restore
     if wanted.format not in ("", "raw"):
@@ -34,8 +37,10 @@ def restore(work: Work, means: Means, landings: Sequence[Path]) -> dict[str, Any
         point = open_point(line, wanted.pool.id, wanted.point)
         disks = _disks(point, list(wanted.disks))
         work.begin("restore", sum(disk.size for disk in disks))
-        with opened(landings, wanted.directory) as directory:
-            outcomes = [_one(work, means, line, point, disk, directory) for disk in disks]
+        if wanted.WhichOneof("target") == "machine":
+            about, outcomes = restore_machine(work, means, line, point, disks)
+        else:
+            about, outcomes = _to_directory(work, means, line, point, disks, landings)
     for disk, outcome in zip(disks, outcomes, strict=True):
         for lost in outcome.lost[:_LOST_SHOWN]:
             work.warnings.append(
@@ -43,20 +48,57 @@ def restore(work: Work, means: Means, landings: Sequence[Path]) -> dict[str, Any
             )
     return {
         "recovery_point": point.id,
-        "directory": wanted.directory,
-        "disks": [{"disk": disk.disk, "size": disk.size, "file": _name(disk)} for disk in disks],
+        **about,
         "bytes_written": sum(outcome.bytes_written for outcome in outcomes),
+        "kept_bytes": sum(outcome.kept_bytes for outcome in outcomes),
         "lost_bytes": sum(extent.length for outcome in outcomes for extent in outcome.lost_extents),
         "seconds": means.clock.monotonic_seconds() - began,
     }
 
 
+def _to_directory(
+    work: Work,
+    means: Means,
+    line: MediaAgentLine,
+    point: RemotePoint,
+    disks: list[restore_pb2.PointDisk],
+    landings: Sequence[Path],
+) -> tuple[dict[str, Any], list[Outcome]]:
+    """`disk-<n>.raw` for each; those that an attempt before finished stay."""
+    name = work.assignment.restore.directory
+    outcomes = []
+    with opened(landings, name) as directory:
+        finished = Finished(directory, work.assignment.job)
+        for disk in disks:
+            outcome = finished.outcome(_name(disk))
+            if outcome is None:
+                outcome = _one(work, means, line, point, disk, directory, finished)
+            else:
+                work.advance(disk.size)
+            outcomes.append(outcome)
+        finished.remove()
+    files = [{"disk": disk.disk, "size": disk.size, "file": _name(disk)} for disk in disks]
+    return {"directory": name, "disks": files}, outcomes
+
+
 def _one(
-    work: Work, means: Means, line: MediaAgentLine, point: RemotePoint, disk: restore_pb2.PointDisk, directory: Path
+    work: Work,
+    means: Means,
+    line: MediaAgentLine,
+    point: RemotePoint,
+    disk: restore_pb2.PointDisk,
+    directory: Path,
+    finished: Finished,
 ) -> Outcome:
-    with open_target(directory / _name(disk), disk.size, overwrite=work.assignment.restore.overwrite) as target:
+    path = directory / _name(disk)
+    with open_target(path, disk.size, overwrite=work.assignment.restore.overwrite) as target:
         streams = means.workers or worker_count()
         outcome = RemoteDiskRestore(line, point, disk, target, streams, work.advance).run()
+        if isinstance(target, FileTarget):
+            try:
+                finished.note(path.name, target.stat(), outcome)
+            except OSError as error:
+                raise TargetUnwritable(f"{path}: {error.strerror}") from error
         target.finish()
     return outcome
 

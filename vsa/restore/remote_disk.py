@@ -42,6 +42,7 @@ from proto.data_plane import (
 from proto.faults import PeerBroken
 from runtime.faults import Fault
 from runtime.tasks import in_parallel
+from vsa.faults import ReadBackDiffers
 from vsa.media_agent import CONTROL_SECONDS, MediaAgentLine
 
 WINDOW_BYTES = 256 << 20  # of the disk: what a stream that breaks may bring twice
@@ -93,7 +94,7 @@ class RemoteDiskRestore:
         self._segment_bytes = point.opened.segment_bytes
         self._window_segments = max(1, WINDOW_BYTES // self._segment_bytes)
         self._fingerprinter = Fingerprinter(point.opened.fingerprint_key)
-        self._outcome = Outcome()
+        self._outcome = self.outcome = Outcome()
         self.compared_bytes = 0  # read from the target
         self._lock = threading.Lock()
 
@@ -103,13 +104,36 @@ class RemoteDiskRestore:
         self._outcome.lost.sort(key=lambda lost: lost.extent)
         return self._outcome
 
-    def _windows(self) -> Iterator[Extent]:
-        """The disk in windows; those that are all holes are told as such."""
+    def prove(self, written: Disk, samples: int, choose: Callable[[list[int], int], list[int]]) -> int:
+        """Read some segments back and compare them; how many bytes. `choose(segments, n)` chooses n of them.
+
+        Raises ReadBackDiffers.
+        """
+        lost = {extent.offset // self._segment_bytes for extent in self._outcome.lost_extents}
+        there = [segment for segment in self._held_segments().tolist() if segment not in lost]
+        comparison = Comparison(written, self._fingerprinter, self._segment_bytes)
+        for segment, leaf in self._leaves(sorted(choose(there, min(samples, len(there))))).items():
+            compared = comparison.segment(segment, leaf)
+            expected = 0 if leaf is None else int(leaf.lengths.sum(dtype=np.int64))
+            if total(compared.same) != expected or compared.filled:
+                raise ReadBackDiffers(
+                    f"disk {self._disk.disk}, {self._segment_bytes} bytes at {segment * self._segment_bytes}: "
+                    f"expected {expected} bytes as in {self._point.id}, found {total(compared.same)}"
+                )
+        return comparison.read_bytes
+
+    def _held_segments(self) -> NDArray[np.int64]:
+        """Those that are not all holes."""
         request = restore_pb2.DiskSegmentsRequest(pool=self._point.pool, point=self._point.id, disk=self._disk.disk)
         reply = self._line.again(
             lambda: self._line.restores.DiskSegments(request, timeout=STREAM_SECONDS, metadata=tuple(self._line.ticket))
         )
-        held = np.unpackbits(np.frombuffer(reply.bitmap, np.uint8), bitorder="little")
+        return np.flatnonzero(np.unpackbits(np.frombuffer(reply.bitmap, np.uint8), bitorder="little"))
+
+    def _windows(self) -> Iterator[Extent]:
+        """The disk in windows; those that are all holes are told as such."""
+        held = np.zeros(-(-self._disk.size // self._segment_bytes), bool)
+        held[self._held_segments()] = True
         window_bytes = self._window_segments * self._segment_bytes
         for number, start in enumerate(range(0, self._disk.size, window_bytes)):
             window = Extent(start, min(window_bytes, self._disk.size - start))
@@ -119,13 +143,20 @@ class RemoteDiskRestore:
             else:
                 self._hole(window)
 
-    def _held(self, window: Extent, present: Disk) -> list[Extent]:
-        """What of the window the target holds already, normal. Holes that it has filled are emptied on the way."""
+    def _held(self, window: Extent, present: Disk) -> list[Extent] | None:
+        """What of the window the target holds already, normal. Holes that it has filled are emptied on the way.
+
+        None where that cannot be told, because a leaf is damaged.
+        """
         comparison = Comparison(present, self._fingerprinter, self._segment_bytes)
         first = window.offset // self._segment_bytes
         segments = list(range(first, -(-window.end // self._segment_bytes)))
         same: list[Extent] = []
-        for segment, leaf in self._leaves(segments).items():
+        try:
+            leaves = self._leaves(segments)
+        except DamageFault:
+            return None
+        for segment, leaf in leaves.items():
             compared = comparison.segment(segment, leaf)
             for extent in compared.filled:
                 self._target.write_zeros(extent.offset, extent.length)
@@ -160,8 +191,9 @@ class RemoteDiskRestore:
         self._advance(extent.length)
 
     def _restore(self, window: Extent) -> None:
-        held = [] if self._present is None else self._held(window, self._present)
+        held = None if self._present is None else self._held(window, self._present)
         written = _Window(self, window, held)
+        held = held or []
         with self._lock:
             self._outcome.kept_bytes += total(held)
         self._advance(total(held))
@@ -203,11 +235,11 @@ class RemoteDiskRestore:
             self._outcome.lost.append(Lost(extent, fault))
         self._advance(extent.length)
 
-    def hole(self, extent: Extent) -> None:
-        """Nothing covers it."""
-        if self._present is None:
+    def hole(self, extent: Extent, *, is_empty: bool) -> None:
+        """Nothing covers it. `is_empty`: it was made to read as zero when it was compared."""
+        if not is_empty:
             self._hole(extent)
-        else:  # it was made to read as zero when it was compared
+        else:
             with self._lock:
                 self._outcome.hole_bytes += extent.length
             self._advance(extent.length)
@@ -220,12 +252,13 @@ class RemoteDiskRestore:
 class _Window:
     """What of a window is done. Belongs to one thread."""
 
-    def __init__(self, restore: RemoteDiskRestore, window: Extent, held: list[Extent]) -> None:
+    def __init__(self, restore: RemoteDiskRestore, window: Extent, held: list[Extent] | None) -> None:
         self._restore = restore
         self._window = window
+        self._compared = held is not None
         self._memory = np.empty(_ARENA_BYTES, np.uint8)
         self._decompressor = zstandard.ZstdDecompressor()
-        self._done: dict[int, int] = dict(held)  # offset -> length of every chunk, hole and loss
+        self._done: dict[int, int] = dict(held or [])  # offset -> length of every chunk, hole and loss
         self._pending: list[tuple[RestoredRecord, int]] = []
         self._end = 0
         self._ended = False
@@ -242,9 +275,9 @@ class _Window:
                 self._add(record)
         elif isinstance(message, Holes):
             for extent in self._new(message.extents):
-                self._restore.hole(extent)
+                self._restore.hole(extent, is_empty=self._compared)
         elif isinstance(message, Losses):
-            fault = _fault(message)
+            fault = damage(message.code, message.message)
             for extent in self._new(message.extents):
                 self._restore.lose(extent, fault)
         elif isinstance(message, End):
@@ -308,8 +341,9 @@ class _Window:
             raise PeerBroken(f"restore: {total(told)} bytes of {self._window} were told")
 
 
-def _fault(losses: Losses) -> DamageFault:
-    kind = Fault.registry.get(losses.code)
+def damage(code: str, words: str) -> DamageFault:
+    """The fault that somebody else met."""
+    kind = Fault.registry.get(code)
     if kind is None or not issubclass(kind, DamageFault):
-        return RecordCorrupt(f"{losses.code}: {losses.message}")
-    return kind(losses.message)
+        return RecordCorrupt(f"{code}: {words}")
+    return kind(words)

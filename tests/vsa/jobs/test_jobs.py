@@ -153,3 +153,40 @@ def test_a_restore_goes_nowhere_else_and_over_nothing(served: Served, images: Pa
     with pytest.raises(TargetExists, match=str(landing / "disk-1.raw")):
         restore(work(served, restore=restore_of(served, point, landing, disks=[1])), means(served), [landing])
     assert (landing / "disk-1.raw").read_bytes() == b"mine"
+
+
+def test_another_attempt_of_a_restore_keeps_the_disks_that_are_finished(
+    served: Served, images: Path, tmp_path: Path
+) -> None:
+    point = back_up(work(served, backup=backup_of(served, images)), means(served))["recovery_point"]
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    (landing / "disk-1.raw").write_bytes(b"in the way")
+    wanted = restore_of(served, point, landing)
+    with pytest.raises(TargetExists, match=r"disk-1\.raw"):
+        restore(work(served, restore=wanted), means(served), [landing])
+    first = (landing / "disk-0.raw").stat()
+    (landing / "disk-1.raw").unlink()
+
+    result = restore(work(served, restore=wanted), means(served), [landing])
+
+    assert (landing / "disk-0.raw").stat().st_ino == first.st_ino
+    assert result["kept_bytes"] == 800_100
+    assert sorted(each.name for each in landing.iterdir()) == ["disk-0.raw", "disk-1.raw"]
+    for name in ("disk-0.raw", "disk-1.raw"):
+        assert (landing / name).read_bytes() == (images / "web1" / name).read_bytes()
+
+
+def test_a_file_of_somebody_else_is_not_taken_for_a_finished_disk(served: Served, images: Path, tmp_path: Path) -> None:
+    point = back_up(work(served, backup=backup_of(served, images)), means(served))["recovery_point"]
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    (landing / "disk-1.raw").write_bytes(b"in the way")
+    wanted = restore_of(served, point, landing)
+    with pytest.raises(TargetExists):
+        restore(work(served, restore=wanted), means(served), [landing])
+    (landing / "mine").write_bytes(bytes(800_100))
+    (landing / "mine").rename(landing / "disk-0.raw")
+
+    with pytest.raises(TargetExists, match=r"disk-0\.raw"):
+        restore(work(served, restore=wanted), means(served), [landing])

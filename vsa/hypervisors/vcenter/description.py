@@ -28,6 +28,7 @@ from vsa.hypervisors.vcenter.datastore_files import read_file, split_path
 from vsa.hypervisors.vcenter.devices import datastore_name, disk_key, label
 from vsa.hypervisors.vcenter.objects import from_json, to_json
 from vsa.hypervisors.vcenter.specification import would_not_come_back
+from vsa.hypervisors.vcenter.tags import read_tags
 
 SOURCE = "vcenter"
 _DEPTH_MAX = 64
@@ -43,8 +44,7 @@ class Saved:
     pool: str
     networks: dict[int, str]  # device key of a card -> name of its network
     custom_values: dict[str, str]
-    tags: list[tuple[str, str]]  # category, name
-    policies: dict[str, str]  # "home" or key of a disk -> name of a storage policy
+    tags: list[str]  # `Category:Name`
     nvram: bytes | None
 
 
@@ -83,12 +83,11 @@ def describe(
             "datacenter": datacenter,
             "folder": folder,
             "pool": pool_path(connection, about.get("resourcePool")),
-            "tags": [],
+            "tags": _tags(connection, machine, warn),
             "custom_values": {fields[each.key]: each.value for each in values if each.key in fields},
         },
         "networks": [_network(card, names) for card in _devices(config, vim.vm.device.VirtualEthernetCard)],
         "disks": [_disk(disk, protected) for disk in _devices(config, vim.vm.device.VirtualDisk)],
-        "storage_policies": {},
         "files": files,
         "config": to_json(config),
     }
@@ -110,8 +109,7 @@ def read_saved(description: JSON) -> Saved:
             pool=machine["pool"],
             networks={each["device"]: each["network"] for each in description["networks"]},
             custom_values=dict(machine["custom_values"]),
-            tags=[(each["category"], each["name"]) for each in machine["tags"]],
-            policies=dict(description["storage_policies"]),
+            tags=[str(each) for each in machine["tags"]],
             nvram=None if nvram is None else base64.b64decode(nvram["content"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -148,6 +146,16 @@ def pool_path(connection: Connection, pool: Any) -> str:
             names.append(str(about.get("name", "")))
         pool = parent
     return "/".join(reversed(names))
+
+
+def _tags(connection: Connection, machine: Any, warn: Callable[[str], None]) -> list[str]:
+    if not connection.is_vcenter:
+        return []
+    try:
+        return list(read_tags(connection.rest, [str(machine._moId)]).get(str(machine._moId), ()))
+    except Fault as fault:
+        warn(f"its tags are not kept: {fault}")
+        return []
 
 
 def _files(

@@ -44,7 +44,6 @@ class Placing:
     network: Callable[[int], Any]  # key of a card -> its new backing; None leaves the card out
     disks: frozenset[str]  # keys of the disks that come back
     thin: bool | None = None  # None: as it was
-    policy: Callable[[str], str | None] = lambda _: None  # key of a disk -> id of a storage policy
     keep_macs: bool = False
 
 
@@ -96,7 +95,7 @@ def _disks(devices: Sequence[Any], placing: Placing, lost: list[str]) -> Iterato
             if disk_key(disk) in placing.disks:
                 yield disk
             else:
-                lost.append(f"{label(disk)} does not come back: it is not in the recovery point")
+                lost.append(f"{label(disk)} does not come back: it is not among the disks that do")
 
 
 def _added_disk(disk: Any, placing: Placing, lost: list[str]) -> Any:
@@ -125,9 +124,7 @@ def new_disk(disk: Any, placing: Placing, controller_key: int) -> Any:
             eagerlyScrub=eager and not thin,
         ),
     )
-    policy = placing.policy(disk_key(disk))
-    profile = [] if policy is None else [vim.vm.DefinedProfileSpec(profileId=policy)]
-    return _added(new, fileOperation="create", profile=profile)
+    return _added(new, fileOperation="create")
 
 
 def _bytes(disk: Any) -> int:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
+from vsa.faults import HypervisorUnknown
 from vsa.hypervisors import Held, MachineSeen, Purpose
+from vsa.hypervisors.receiving import Order, Received
 from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.holding import holding
 from vsa.hypervisors.vcenter.inventory import Surroundings, machines_of
 from vsa.hypervisors.vcenter.limits import Limits
+from vsa.hypervisors.vcenter.receiving import receiving
 from vsa.hypervisors.vcenter.settings import Settings
 from vsa.hypervisors.vcenter.ways import ways_of
 
@@ -37,3 +40,10 @@ class VcenterHypervisor:
     def hold(self, machine: str, why: Purpose) -> AbstractContextManager[Held]:
         """Also raises SnapshotFailed, SnapshotTooOld, DatastoreFull, TransportFailed, MachineMoved."""
         return holding(ways_of(self.settings, self.connection, self._password, self._limits), machine, why)
+
+    def receive(self, order: Order) -> AbstractContextManager[Received]:
+        """As `vsa.hypervisors.receiving` says."""
+        ways = ways_of(self.settings, self.connection, self._password, self._limits)
+        if not ways.transports:
+            raise HypervisorUnknown(f"hypervisor {self.name}: nbd: expected vddk or url: how are its disks written?")
+        return receiving(self.connection, ways.transports[0], order)

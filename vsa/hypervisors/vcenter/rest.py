@@ -39,6 +39,10 @@ class Rest:
         """The answer to an action that changes nothing: a POST because its question is long."""
         return self._ask("POST", path, action, body)
 
+    def act(self, path: str, action: str, body: Any) -> Any:
+        """Do something that does no harm when it is done twice; its answer, None where it has none."""
+        return self._ask("POST", path, action, body)
+
     def close(self) -> None:
         """Log out, without waiting for more than one answer."""
         with self._lock:
@@ -92,6 +96,8 @@ class Rest:
             raise PrivilegeMissing(f"{where}: not permitted")
         if not reply.is_success:
             raise HypervisorFailed(f"{where}: HTTP status {reply.status_code}", str(reply.status_code))
+        if not reply.content:
+            return None
         try:
             said = reply.json()
         except ValueError as error:

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from media.disk import Disk
+from vsa.hypervisors.receiving import OpenTarget
 
 
 @dataclass(frozen=True)
 class DiskPlace:
-    """One disk of a snapshot, as a transport finds it."""
+    """One disk of a snapshot, or of a machine, as a transport finds it."""
 
     machine: str  # MoRefs
-    snapshot: str
+    snapshot: str  # empty: the machine's own disk as it is now, which must be turned off
     device_key: int
     file: str  # `[datastore] path` of the snapshot's own layer
     size: int
@@ -42,3 +43,6 @@ class Transport(Protocol):
 
     def open(self, place: DiskPlace) -> OpenDisk:
         """Raises TransportFailed, NbdFault."""
+
+    def overwrite(self, place: DiskPlace, *, reads_zero: bool) -> OpenTarget:
+        """To write to it. `reads_zero`: nothing was written to it yet. Raises TransportFailed, NbdFault."""

@@ -18,7 +18,9 @@ from urllib.parse import quote
 from media.faults import DiskResized
 from runtime.clock import Clock
 from vsa.disks.nbd import NbdDisk
+from vsa.disks.nbd_target import NbdOverwritten
 from vsa.faults import NbdkitMissing, NbdUnreachable, TransportFailed
+from vsa.hypervisors.receiving import OpenTarget
 from vsa.hypervisors.vcenter.transport import DiskPlace, OpenDisk
 from vsa.nbd.client import NbdClient, connect
 from vsa.nbd.url import parse_nbd_url
@@ -68,6 +70,27 @@ class NbdkitTransport:
             child.end()
             raise
 
+    def overwrite(self, place: DiskPlace, *, reads_zero: bool) -> OpenTarget:
+        child = _Child(self._vddk, place, writes=True)
+        try:
+            client = child.connect(self._clock)
+            return _ChildTarget(client, place, child, reads_zero=reads_zero)
+        except BaseException:
+            child.end()
+            raise
+
+
+class _ChildTarget(NbdOverwritten):
+    """Closing it ends its child, which then has let go of the disk."""
+
+    def __init__(self, client: NbdClient, place: DiskPlace, child: _Child, *, reads_zero: bool) -> None:
+        super().__init__(client, place.file, place.size, reads_zero=reads_zero)
+        self._child = child
+
+    def close(self) -> None:
+        super().close()
+        self._child.end()
+
 
 class _ChildDisk(NbdDisk):
     """Closing it ends its child."""
@@ -84,7 +107,7 @@ class _ChildDisk(NbdDisk):
 class _Child:
     """One nbdkit, its directory, and what it says."""
 
-    def __init__(self, vddk: Vddk, place: DiskPlace) -> None:
+    def __init__(self, vddk: Vddk, place: DiskPlace, *, writes: bool = False) -> None:
         self._name = place.file
         self._directory = tempfile.TemporaryDirectory(prefix="ingot-")  # only we may enter it
         self._socket = Path(self._directory.name) / "nbd"
@@ -95,7 +118,7 @@ class _Child:
             os.write(writing, vddk.password.encode() + b"\n")  # a pipe takes 64 KiB without a reader
             os.close(writing)
             self._process = subprocess.Popen(
-                command(vddk, place, self._socket, reading),
+                command(vddk, place, self._socket, reading, writes=writes),
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=self._said,
@@ -150,18 +173,18 @@ class _Child:
         return " / ".join(ascii(line)[1:-1] for line in lines[-_SAID_LINES:]) or "it said nothing"
 
 
-def command(vddk: Vddk, place: DiskPlace, socket: Path, password_fd: int) -> list[str]:
+def command(vddk: Vddk, place: DiskPlace, socket: Path, password_fd: int, *, writes: bool = False) -> list[str]:
     """What is run. Whoever lists processes sees it."""
     return [
         vddk.program,
         "--exit-with-parent",
         "--foreground",
-        "--readonly",
+        *([] if writes else ["--readonly"]),
         "--unix",
         str(socket),
         "vddk",
         f"vm=moref={place.machine}",
-        f"snapshot={place.snapshot}",
+        *([f"snapshot={place.snapshot}"] if place.snapshot else []),
         f"file={place.file}",
         f"server={vddk.server}",
         f"port={vddk.port}",

@@ -7,7 +7,9 @@ from urllib.parse import quote
 from media.faults import DiskResized
 from runtime.clock import Clock
 from vsa.disks.nbd import NbdDisk
+from vsa.disks.nbd_target import NbdOverwritten
 from vsa.faults import HypervisorUnknown
+from vsa.hypervisors.receiving import OpenTarget
 from vsa.hypervisors.vcenter.transport import DiskPlace, OpenDisk
 from vsa.nbd.client import connect
 from vsa.nbd.url import parse_nbd_url
@@ -36,6 +38,10 @@ class UrlTransport:
             client.close()
             raise DiskResized(f"{url}: expected {place.size} bytes, found {client.export.size}")
         return NbdDisk(client, str(url))
+
+    def overwrite(self, place: DiskPlace, *, reads_zero: bool) -> OpenTarget:
+        url = parse_nbd_url(self._url(place))
+        return NbdOverwritten(connect(url, self._clock), str(url), place.size, reads_zero=reads_zero)
 
     def _url(self, place: DiskPlace) -> str:
         values = (place.machine, place.snapshot, str(place.device_key), place.file)

@@ -1,0 +1,378 @@
+"""Machines come back: as new ones, over what is there, into a cloud, a disk at a time; or nothing is made at all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyVmomi import vim
+
+from proto import agents_pb2
+from proto.agent.work import WorkCancelled
+from tests.mediaagent.served import serving
+from tests.sim.vcenter.inventory import Network
+from tests.sim.vcenter.sim_machine import SimMachine
+from tests.sim.vcenter.vcenter import Vcenter
+from tests.system.vsphere.site import Site, site
+from vsa.faults import (
+    IdentityTaken,
+    MachineExists,
+    MachineMissing,
+    MachineRunning,
+    PlaceMissing,
+    RestoreUnfit,
+)
+
+MIB = 1 << 20
+IN_PLACE, ATTACH = agents_pb2.MachineTarget.IN_PLACE, agents_pb2.MachineTarget.ATTACH
+Device = vim.vm.device
+
+
+@pytest.fixture(scope="module")
+def vcenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vcenter]:
+    with Vcenter(tmp_path_factory.mktemp("vc1")) as vcenter:
+        yield vcenter
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with serving(tmp_path_factory.mktemp("mediaagent")) as served, site(served) as made:
+        yield made
+
+
+@pytest.fixture
+def clean(vcenter: Vcenter) -> Iterator[None]:
+    yield
+    vcenter.faults.clear()
+
+
+def machine(vcenter: Vcenter, name: str, sizes: tuple[int, ...] = (2 * MIB, MIB), **how: Any) -> SimMachine:
+    """A machine with something on its disks, and holes."""
+    made = vcenter.add_machine(name, list(sizes), **how)
+    rng = random.Random(name)
+    for number, size in enumerate(sizes):
+        made.guest_write(number, 0, rng.randbytes(size // 4))
+        made.guest_write(number, size - 1536, rng.randbytes(1536))
+    return made
+
+
+def shape(made: SimMachine) -> list[tuple[Any, ...]]:
+    """Its devices and where they are, but for what is new in every machine."""
+    devices = made.machine.config.hardware.device
+    bus = {each.key: each.busNumber for each in devices if isinstance(each, Device.VirtualController)}
+    return sorted(
+        (
+            type(each).__name__,
+            bus.get(each.key, bus.get(each.controllerKey, -1)),
+            -1 if each.key in bus else each.unitNumber or 0,
+            getattr(each, "capacityInBytes", None) or 0,
+            str(getattr(getattr(each, "backing", None), "thinProvisioned", None)),
+        )
+        for each in devices
+    )
+
+
+def everything(made: SimMachine) -> list[bytes]:
+    return [made.disk_bytes(number) for number in range(len(made.machine.disks))]
+
+
+def names(vcenter: Vcenter) -> set[str]:
+    return {each.name for each in vcenter.machines()}
+
+
+def test_a_machine_comes_back_as_a_new_one_byte_for_byte_and_device_by_device(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "web1", networks=["VM Network", "DPG-10"], annotation="the shop")
+    point = agent.protect(vcenter, was)
+    at_the_point = everything(was)
+    was.guest_write(0, 0, b"later")
+
+    result = agent.restore(point, vcenter, name="web1-restored")
+
+    back = vcenter.machine("web1-restored")
+    assert everything(back) == at_the_point
+    assert shape(back) == shape(was)
+    new, old = back.machine.config, was.machine.config
+    assert new.instanceUuid != old.instanceUuid
+    assert new.uuid != old.uuid
+    assert (new.annotation, new.hardware.memoryMB, new.version) == ("the shop", old.hardware.memoryMB, old.version)
+    assert not [each for each in new.extraConfig if each.key.startswith("ingot.") and each.value]
+    macs = [each.macAddress for made in (new, old) for each in made.hardware.device if hasattr(each, "macAddress")]
+    assert len(set(macs)) == 4
+    assert result["machine"] == f"{vcenter.instance_uuid}:{new.instanceUuid}"
+    assert result["lost_bytes"] == 0
+    assert result["read_back_bytes"] > 0
+    assert agent.warnings == []
+    assert back.machine.power == "poweredOff"
+
+
+def test_a_new_machine_is_turned_on_only_when_somebody_asks(vcenter: Vcenter, agent: Site) -> None:
+    point = agent.protect(vcenter, machine(vcenter, "on1"))
+
+    agent.restore(point, vcenter, name="on1-restored", power_on=True)
+
+    assert vcenter.machine("on1-restored").machine.power == "poweredOn"
+
+
+@pytest.mark.parametrize(("asked", "thin"), [("THIN", True), ("THICK", False)])
+def test_disks_are_thin_or_thick_as_somebody_asks(vcenter: Vcenter, agent: Site, asked: str, thin: bool) -> None:
+    was = machine(vcenter, f"p-{asked}", (MIB,), thin=not thin)
+    point = agent.protect(vcenter, was)
+
+    agent.restore(
+        point, vcenter, name=f"p-{asked}-restored", provisioning=agents_pb2.MachineTarget.Provisioning.Value(asked)
+    )
+
+    back = vcenter.machine(f"p-{asked}-restored")
+    disks = [each for each in back.machine.config.hardware.device if isinstance(each, Device.VirtualDisk)]
+    assert [bool(each.backing.thinProvisioned) for each in disks] == [thin]
+    assert everything(back) == everything(was)
+
+
+def test_in_place_only_what_a_guest_changed_is_written(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "db1", (8 * MIB,))
+    point = agent.protect(vcenter, was)
+    at_the_point = everything(was)
+    was.guest_write(0, 64 << 10, b"a guest wrote this")
+    was.guest_write(0, 5 * MIB, b"and this, into a hole")
+    identity = was.instance_uuid
+
+    with pytest.raises(MachineRunning, match="--power-off"):
+        agent.restore(point, vcenter, how=IN_PLACE)
+    result = agent.restore(point, vcenter, how=IN_PLACE, power_off=True, power_on=True)
+
+    assert everything(was) == at_the_point
+    assert 0 < result["bytes_written"] < MIB
+    assert result["compared_bytes"] >= 2 * MIB
+    assert was.instance_uuid == identity
+    assert was.machine.power == "poweredOn"
+
+
+def test_one_disk_in_place_leaves_the_others_alone(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "db2", (MIB, MIB), powered_on=False)
+    point = agent.protect(vcenter, was)
+    before = everything(was)
+    for number in (0, 1):
+        was.guest_write(number, 4096, b"changed")
+    changed = everything(was)
+
+    agent.restore(point, vcenter, how=IN_PLACE, disks=[1])
+
+    assert everything(was) == [changed[0], before[1]]
+
+
+def test_a_disk_that_grew_since_is_not_overwritten(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "db3", (MIB,), powered_on=False)
+    point = agent.protect(vcenter, was)
+    was.resize(0, 2 * MIB)
+    before = everything(was)
+
+    with pytest.raises(RestoreUnfit, match=f"expected {MIB} bytes, found {2 * MIB}"):
+        agent.restore(point, vcenter, how=IN_PLACE)
+
+    assert everything(was) == before
+
+
+def test_a_disk_is_attached_to_another_machine(vcenter: Vcenter, agent: Site) -> None:
+    was, other = machine(vcenter, "a1"), machine(vcenter, "a2", (MIB,), powered_on=False)
+    point = agent.protect(vcenter, was)
+    own = everything(other)
+
+    agent.restore(point, vcenter, how=ATTACH, disks=[1], machine=f"{vcenter.instance_uuid}:{other.instance_uuid}")
+
+    assert everything(other) == [*own, was.disk_bytes(1)]
+
+
+def test_a_machine_is_restored_into_a_cloud_without_naming_a_place(
+    vcenter: Vcenter, agent: Site, tmp_path: Path
+) -> None:
+    Network(vcenter, "Shop", vcenter.datacenter)
+    was = machine(vcenter, "shop1", networks=["Shop"])
+    point = agent.protect(vcenter, was)
+    with Vcenter(tmp_path / "cloud", name="cloud", cloud=True) as cloud:
+        with pytest.raises(PlaceMissing, match="network 'Shop' is not there"):
+            agent.restore(point, cloud)
+        assert "shop1" not in names(cloud)
+        there = {"Shop": "sddc-cgw-network-1"}
+        agent.restore(point, cloud, networks=there, keep_identity=True, power_on=True)
+
+        back = cloud.machine("shop1")
+        assert everything(back) == everything(was)
+        assert back.instance_uuid == was.instance_uuid
+        assert back.machine.pool.name == "Compute-ResourcePool"
+        assert back.machine.parent.name == "Workloads"
+        assert back.machine.config.files.vmPathName.startswith("[WorkloadDatastore]")
+
+
+def test_an_efi_machine_gets_its_nvram_back(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "efi1", (MIB,), firmware="efi")
+    point = agent.protect(vcenter, was)
+    kept = point.description["files"]["nvram"]["content"]
+
+    agent.restore(point, vcenter, name="efi1-restored")
+
+    back = vcenter.machine("efi1-restored")
+    again = agent.protect(vcenter, back)
+    assert back.machine.config.firmware == "efi"
+    assert again.description["files"]["nvram"]["content"] == kept
+    assert agent.warnings == []
+
+
+def test_tags_and_custom_values_come_back_where_there_are_such(vcenter: Vcenter, agent: Site, tmp_path: Path) -> None:
+    was = machine(vcenter, "tag1", (MIB,))
+    was.set_custom("owner", "shop")
+    vcenter.tags.tag("Tier", "gold").on.add(was.moid)
+    point = agent.protect(vcenter, was)
+
+    agent.restore(point, vcenter, name="tag1-restored")
+
+    back = vcenter.machine("tag1-restored")
+    assert [each.name for each in vcenter.tags.on(back.moid)] == ["gold"]
+    again = agent.protect(vcenter, back)
+    assert again.description["machine"]["custom_values"] == {"owner": "shop"}
+    assert agent.warnings == []
+    with Vcenter(tmp_path / "bare", name="bare") as bare:
+        agent.restore(point, bare)
+        assert everything(bare.machine("tag1")) == everything(was)
+        assert sorted(line.partition(" do")[0] for line in agent.warnings) == [
+            "its custom attribute 'owner'",
+            "its tags Tier:gold",
+        ]
+
+
+def test_an_identity_that_somebody_has_is_not_given_again(vcenter: Vcenter, agent: Site) -> None:
+    point = agent.protect(vcenter, machine(vcenter, "id1", (MIB,)))
+
+    with pytest.raises(IdentityTaken, match="instance uuid"):
+        agent.restore(point, vcenter, name="id1-restored", keep_identity=True)
+
+    assert "id1-restored" not in names(vcenter)
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        ({"datastores": {"": "nowhere"}}, "datastore 'nowhere' is not there; there are datastore1, datastore2"),
+        ({"networks": {"": "nowhere"}}, "network 'nowhere' is not there; there are DPG-10, "),
+        ({"pool": "nowhere"}, "resource pool 'nowhere' is not there; there are DC1/Cluster1"),
+        ({"folder": "nowhere"}, "folder 'nowhere' is not there"),
+    ],
+)
+def test_a_place_that_is_not_there_is_named_before_anything_is_made(
+    vcenter: Vcenter, agent: Site, target: dict[str, Any], named: str
+) -> None:
+    if "place1" not in names(vcenter):
+        machine(vcenter, "place1", (MIB,))
+    point = agent.protect(vcenter, vcenter.machine("place1"))
+    calls = vcenter.faults.calls.get("CreateVM_Task", 0)
+
+    with pytest.raises(PlaceMissing) as caught:
+        agent.restore(point, vcenter, name="place1-restored", **target)
+
+    assert named in str(caught.value)
+    assert vcenter.faults.calls.get("CreateVM_Task", 0) == calls
+
+
+def test_a_name_that_is_taken_is_refused(vcenter: Vcenter, agent: Site) -> None:
+    point = agent.protect(vcenter, machine(vcenter, "taken1", (MIB,)))
+
+    with pytest.raises(MachineExists, match="taken1"):
+        agent.restore(point, vcenter)
+
+
+def test_a_machine_that_is_gone_cannot_be_restored_in_place(vcenter: Vcenter, agent: Site, tmp_path: Path) -> None:
+    point = agent.protect(vcenter, machine(vcenter, "gone1", (MIB,)))
+    with Vcenter(tmp_path / "other", name="other") as other, pytest.raises(MachineMissing, match="instance uuid"):
+        agent.restore(point, other, how=IN_PLACE)
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_restore_that_fails_in_the_middle_leaves_no_machine(vcenter: Vcenter, agent: Site) -> None:
+    point = agent.protect(vcenter, machine(vcenter, "fail1"))
+    vcenter.faults.plan("nbd.written", "NotSupported")
+
+    def cancelled(work: Any) -> None:
+        advance, done = work.advance, [0]
+
+        def stop(count: int) -> None:
+            done[0] += count
+            if done[0] > MIB:
+                work.cancel("by a person")
+            advance(count)
+
+        work.advance = stop
+
+    with pytest.raises(WorkCancelled):
+        agent.restore(point, vcenter, name="fail1-restored", begun=cancelled)
+
+    assert "fail1-restored" not in names(vcenter)
+    assert agent.warnings == []
+
+
+@pytest.mark.usefixtures("clean")
+def test_what_cannot_be_removed_again_is_told(vcenter: Vcenter, agent: Site) -> None:
+    point = agent.protect(vcenter, machine(vcenter, "fail2", (MIB,)))
+    vcenter.faults.plan("Destroy_Task", "NoPermission")
+
+    def cancelled(work: Any) -> None:
+        advance = work.advance
+
+        def stop(count: int) -> None:
+            work.cancel("by a person")
+            advance(count)
+
+        work.advance = stop
+
+    with pytest.raises(WorkCancelled):
+        agent.restore(point, vcenter, name="fail2-restored", begun=cancelled)
+
+    assert any("fail2-restored is left half-made" in line for line in agent.warnings)
+    with pytest.raises(MachineExists, match="half-made by the restore of job"):
+        agent.restore(point, vcenter, name="fail2-restored")
+
+
+@pytest.mark.usefixtures("clean")
+def test_another_attempt_of_the_same_job_goes_on_with_what_the_first_left(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "again1")
+    point = agent.protect(vcenter, was)
+
+    class Died(BaseException):
+        """As when the process ends: nobody cleans up."""
+
+    vcenter.faults.plan("Destroy_Task", "NoPermission")
+
+    def dying(work: Any) -> None:
+        advance, done = work.advance, [0]
+
+        def die(count: int) -> None:
+            done[0] += count
+            if done[0] > 2 * MIB:
+                raise Died
+            advance(count)
+
+        work.advance = die
+
+    with pytest.raises(Died):
+        agent.restore(point, vcenter, name="again1-restored", begun=dying, job="the-same")
+    creations = vcenter.faults.calls["CreateVM_Task"]
+
+    result = agent.restore(point, vcenter, name="again1-restored", job="the-same")
+
+    back = vcenter.machine("again1-restored")
+    assert everything(back) == everything(was)
+    assert vcenter.faults.calls["CreateVM_Task"] == creations
+    assert result["kept_bytes"] > 0
+
+
+@pytest.mark.usefixtures("clean")
+def test_an_answer_that_is_lost_makes_no_second_machine(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "lost1", (MIB,))
+    point = agent.protect(vcenter, was)
+    vcenter.faults.plan("CreateVM_Task", where="cut-after")
+
+    agent.restore(point, vcenter, name="lost1-restored")
+
+    assert [each.name for each in vcenter.machines() if each.name.startswith("lost1-")] == ["lost1-restored"]
+    assert everything(vcenter.machine("lost1-restored")) == everything(was)
