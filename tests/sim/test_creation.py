@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,3 +137,25 @@ def test_storage_vmotion_renames_files_and_keeps_bytes(vcenter: Vcenter, service
     assert backing.fileName == "[datastore2] shop/shop.vmdk"
     assert machine.config.files.vmPathName == "[datastore2] shop/web.vmx"
     assert web.disk_bytes(0, None, 4096, 4) == b"kept"
+
+
+def test_a_machine_that_moves_to_another_vcenter_keeps_its_uuids_and_bytes(vcenter: Vcenter, tmp_path: Path) -> None:
+    with Vcenter(tmp_path / "other", name="vc2") as other:
+        web = vcenter.add_machine("web", [64 << 20], change_tracking=True)
+        web.guest_write(0, 4096, b"kept")
+        uuids = web.instance_uuid, web.disk(0).uuid
+        change_id = web.disk(0).tracking.live_change_id or ""
+        there = web.move_to_vcenter(other)
+        assert (there.instance_uuid, there.disk(0).uuid) == uuids
+        assert there.disk_bytes(0, None, 4096, 4) == b"kept"
+        assert list(vcenter.machines()) == []
+        assert (there.disk(0).tracking.live_change_id or "").rpartition("/")[0] != change_id.rpartition("/")[0]
+
+
+def test_snapshots_leave_independent_disks_out(vcenter: Vcenter) -> None:
+    web = vcenter.add_machine("web", [1 << 20, 1 << 20])
+    web.set_disk_mode(1, "independent_persistent")
+    taken = web.take_snapshot()
+    assert list(taken.layers) == [2000]
+    web.guest_write(1, 0, b"through")
+    assert len(web.disk(1).layers) == 1

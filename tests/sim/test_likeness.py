@@ -17,6 +17,8 @@ PATHS = (
     "config.hardware.device",
     "config.extraConfig",
     "config.vAppConfig",
+    "summary.config.instanceUuid",
+    "summary.config.name",
     "guest.guestFullName",
     "network",
 )
@@ -24,7 +26,7 @@ PATHS = (
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_property_is_the_same_before_and_after_somebody_looked_closer(vcenter: Vcenter, path: str) -> None:
-    for name in ("web & <db>", "other"):
+    for name in ("web & <db>", "other", "a/b"):
         plan = {"firmware": "efi", "networks": ["VM Network", "DPG-10"], "annotation": "a & b"}
         machine = vcenter.add_machine(name, [1 << 30, 2 << 30], **plan).machine
         before = written(machine, path)

@@ -122,6 +122,17 @@ def test_an_unknown_version_is_refused(vcenter: Vcenter, service: Any) -> None:
         wait(service.content.propertyCollector, "17")
 
 
+def test_versions_that_the_service_forgot_are_refused_and_a_new_beginning_works(vcenter: Vcenter, service: Any) -> None:
+    web = vcenter.add_machine("web", [1 << 30])
+    collector = service.content.propertyCollector
+    collector.CreateFilter(view_spec(service, vim.VirtualMachine, PATHS), False)
+    version = wait(collector, "").version
+    vcenter.forget_updates()
+    with pytest.raises(vmodl.query.InvalidCollectorVersion):
+        wait(collector, version)
+    assert updated(wait(collector, ""))[web.moid][0] == "enter"
+
+
 def test_waiting_ends_when_somebody_cancels_it(vcenter: Vcenter, service: Any) -> None:
     vcenter.add_machine("web", [1 << 30])
     collector = service.content.propertyCollector.CreatePropertyCollector()

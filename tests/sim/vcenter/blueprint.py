@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from pyVmomi import vim
 
-from tests.sim.vcenter.configuration import new_config
+from tests.sim.vcenter.configuration import config_summary, new_config
 from tests.sim.vcenter.hardware import basic_devices, disk_device, flat_backing, network_backing, nic_device
 from tests.sim.vcenter.inventory import Datastore
 from tests.sim.vcenter.objects import along
@@ -112,6 +112,11 @@ class _Places:
 
 
 _NAME = "@name@"
+LIKE_PATHS = ("config.", "summary.config.")
+
+
+def _root(config: Any, path: str) -> Any:
+    return config_summary(config, _NAME) if path.startswith("summary.") else config
 
 
 class Likenesses:
@@ -130,7 +135,8 @@ class Likenesses:
             self._configs[shape] = configuration_of(self._vcenter, plan, _NAME, places), places
         config, places = self._configs[shape]
         if (shape, path) not in self._texts:
-            text = write_property(vim.VirtualMachine, path, along(config, path.partition(".")[2], path))
+            value = along(_root(config, path), path.removeprefix("summary.").partition(".")[2], path)
+            text = write_property(vim.VirtualMachine, path, value)
             marks = [each for each in (_NAME, *places.asked) if text is not None and each in text]
             self._texts[shape, path] = text, marks
         text, marks = self._texts[shape, path]

@@ -96,3 +96,23 @@ _GUESTS = {
 def guest_name(guest_id: str) -> str:
     """Of an operating system, for people."""
     return _GUESTS.get(guest_id, "Other Linux (64-bit)")
+
+
+def config_summary(config: Any, name: str) -> Any:
+    """The summary of a configuration, under the name of the machine as it is told."""
+    cards = [each for each in config.hardware.device if isinstance(each, vim.vm.device.VirtualEthernetCard)]
+    disks = [each for each in config.hardware.device if isinstance(each, vim.vm.device.VirtualDisk)]
+    return vim.vm.Summary.ConfigSummary(
+        name=name,
+        template=config.template,
+        vmPathName=config.files.vmPathName,
+        memorySizeMB=config.hardware.memoryMB,
+        numCpu=config.hardware.numCPU,
+        numEthernetCards=len(cards),
+        numVirtualDisks=len(disks),
+        uuid=config.uuid,
+        instanceUuid=config.instanceUuid,
+        guestId=config.guestId,
+        guestFullName=config.guestFullName,
+        annotation=config.annotation,
+    )

@@ -47,6 +47,7 @@ class ControlRoom:
             "latency": self._latency,
             "clock": lambda what: vcenter.clock.advance(what["advance"]),
             "expire-sessions": lambda what: vcenter.expire_sessions(what.get("user")),
+            "forget-updates": lambda _: vcenter.forget_updates(),
             "cut-connections": lambda _: vcenter.cut_connections(),
             "free-space": self._free_space,
         }

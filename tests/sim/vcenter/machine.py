@@ -7,11 +7,11 @@ from typing import Any
 
 from pyVmomi import vim
 
-from tests.sim.vcenter.blueprint import Blueprint, configuration_of, disk_name
-from tests.sim.vcenter.configuration import guest_name
+from tests.sim.vcenter.blueprint import LIKE_PATHS, Blueprint, configuration_of, disk_name
+from tests.sim.vcenter.configuration import config_summary, guest_name
 from tests.sim.vcenter.disks import Disk, Layer
 from tests.sim.vcenter.hardware import flat_backing
-from tests.sim.vcenter.inventory import Datastore, Entity, Folder, Host, Pool
+from tests.sim.vcenter.inventory import Datastore, Entity, Folder, Host, Pool, escaped
 
 _NAMESPACE = uuid.UUID("6a5c1e0e-5f0b-4a51-8ac7-70a6ab9be6cc")
 
@@ -129,7 +129,8 @@ class Machine(Entity):
 
     def likeness(self, path: str) -> tuple[bool, str | None]:
         """A property's text from what machines of a blueprint have alike, while nobody changed anything of this one."""
-        if self._config is not None or not path.startswith("config.") or self._blueprint.change_tracking:
+        changed = self._config is not None or self._blueprint.change_tracking or escaped(self.name) != self.name
+        if changed or not path.startswith(LIKE_PATHS):
             return False, None
         return self.vcenter.likenesses.text(self._blueprint, path, self.name, self)
 
@@ -221,26 +222,12 @@ class Machine(Entity):
         )
 
     def summary(self) -> Any:
-        config = self.config
         capacity = sum(disk.size for disk in self.disks.values())
         return vim.vm.Summary(
             vm=self.ref,
             runtime=self.runtime(),
             overallStatus="green",
-            config=vim.vm.Summary.ConfigSummary(
-                name=escaped_name(self),
-                template=config.template,
-                vmPathName=config.files.vmPathName,
-                memorySizeMB=config.hardware.memoryMB,
-                numCpu=config.hardware.numCPU,
-                numEthernetCards=sum(hasattr(each, "macAddress") for each in config.hardware.device),
-                numVirtualDisks=len(self.disks),
-                uuid=config.uuid,
-                instanceUuid=config.instanceUuid,
-                guestId=config.guestId,
-                guestFullName=config.guestFullName,
-                annotation=config.annotation,
-            ),
+            config=config_summary(self.config, escaped(self.name)),
             storage=vim.vm.Summary.StorageSummary(
                 committed=sum(disk.stored_bytes() for disk in self.disks.values()),
                 uncommitted=capacity,
@@ -321,10 +308,6 @@ class Machine(Entity):
 
 def _extent_name(layer: Layer) -> str:
     return f"{layer.file_name.removesuffix('.vmdk')}-{'flat' if layer.is_base else 'sesparse'}.vmdk"
-
-
-def escaped_name(machine: Machine) -> str:
-    return str(machine.value("name"))
 
 
 def describe_backing(backing: Any, disk: Disk, layers: list[Layer], change_id: str | None) -> None:

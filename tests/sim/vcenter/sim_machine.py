@@ -6,9 +6,9 @@ from typing import Any
 
 from tests.sim.vcenter.disks import Disk
 from tests.sim.vcenter.machine import Machine
-from tests.sim.vcenter.power import turn
+from tests.sim.vcenter.power import take_away, turn
 from tests.sim.vcenter.reconfiguration import grow
-from tests.sim.vcenter.snapshots import Snapshot, every_snapshot, make, remove
+from tests.sim.vcenter.snapshots import Snapshot, every_snapshot, make, remove, stun
 
 
 class SimMachine:
@@ -107,6 +107,41 @@ class SimMachine:
         with self._lock:
             grow(self.machine, self.disk(disk), size)
             self.machine.touch()
+
+    def set_disk_mode(self, disk: int, mode: str) -> None:
+        """`persistent`, or `independent_persistent`, which snapshots leave out."""
+        with self._lock:
+            found = self.disk(disk)
+            self.machine.device(found.key).backing.diskMode = mode
+            found.is_independent = mode.startswith("independent")
+            self.machine.touch()
+
+    def share_disk(self, disk: int) -> None:
+        """Several machines may write to it."""
+        with self._lock:
+            self.machine.device(self.disk(disk).key).backing.sharing = "sharingMultiWriter"
+            self.machine.touch()
+
+    def move_to_vcenter(self, other: Any) -> SimMachine:
+        """vMotion across vCenters: the same uuids and bytes there, another id, and tracking that begins anew."""
+        with self._lock, other.changes.lock:
+            if self.machine.roots:
+                raise ValueError("a machine with snapshots stays where it is")
+            here = self.machine
+            plan = {"firmware": here.config.firmware, "powered_on": here.power == "poweredOn"}
+            there = other.add_machine(here.name, [disk.size for disk in here.disks.values()], **plan).machine
+            there.config.uuid, there.config.instanceUuid = here.config.uuid, here.config.instanceUuid
+            there.config.changeTrackingEnabled = here.config.changeTrackingEnabled
+            for disk, old in zip(there.disks.values(), here.disks.values(), strict=True):
+                disk.uuid = there.device(disk.key).backing.uuid = old.uuid
+                if old.layers[0].path.exists():
+                    disk.layers[0].path.parent.mkdir(parents=True, exist_ok=True)
+                    old.layers[0].path.rename(disk.layers[0].path)
+            stun(there)
+            there.refresh_disks()
+            there.touch()
+            take_away(here, with_files=True)
+            return SimMachine(there)
 
     def set_custom(self, field: str, value: str) -> None:
         self.machine.vcenter.custom_fields.set(self.machine, field, value)

@@ -122,6 +122,13 @@ class Vcenter:
             self.rooms["/api/"].expire()
             return self.sessions.expire(user)
 
+    def forget_updates(self) -> None:
+        """Control: every version of a collector is unknown from now on, as after a restart of the service."""
+        with self.changes.lock:
+            for each in self.each(PropertyCollector):
+                each.versions.clear()
+            self.changes.rouse()
+
     def cut_connections(self) -> None:
         """Control: as when a firewall forgets them."""
         self._endpoint.cut_all()
