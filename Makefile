@@ -9,10 +9,13 @@ KERNELS := .venv/kernels
 NATIVE := $(wildcard ext/*.pyx ext/*.pxd ext/*.c ext/*.h)
 DISK ?=
 
-.PHONY: stubs demo test check bench torture verify-vcenter style types arrows kernel-style kernel-warnings clean
+.PHONY: stubs demo demo-vsphere test check bench torture verify-vcenter style types arrows kernel-style kernel-warnings clean
 
 demo: $(KERNELS)  ## back up, change, restore and compare a disk: `make demo`, or `make demo DISK=path`
 	@$(BIN)/python -m ingot.demo $(DISK)
+
+demo-vsphere: $(KERNELS)  ## the same with machines of a vCenter, which is simulated
+	@$(BIN)/python -m tests.sim.demo
 
 test: $(KERNELS)
 	$(BIN)/python -m pytest -m "not torture"

@@ -60,9 +60,11 @@ def _play(machine: SimMachine, steps: list[tuple[str, int, bytes]]) -> None:
         assert machine.disk_bytes(0) == bytes(live)
         for snapshot in machine.snapshots:
             assert machine.disk_bytes(0, snapshot) == states[snapshot]
+    before = machine.digest(0)
     for snapshot in machine.snapshots:
         machine.remove_snapshot(snapshot)
     assert machine.disk_bytes(0) == bytes(live)
+    assert machine.digest(0) == before
     assert len(machine.disk(0).layers) == 1
     assert len(list(machine.disk(0).layers[0].path.parent.glob("*.vmdk"))) <= 1
 

@@ -23,11 +23,12 @@ Action = Callable[[dict[str, Any]], Any]
 
 
 class ControlRoom:
-    """POST /sim/ACTION with a document; GET /sim/state."""
+    """POST /sim/ACTION with a document; GET /sim/state, /sim/help, and /sim/disk for a disk's bytes."""
 
     def __init__(self, vcenter: Any) -> None:
         self._vcenter = vcenter
         self.actions: dict[str, Action] = {
+            "help": lambda _: {"actions": sorted(self.actions)},
             "state": lambda _: self._state(),
             "machine": self._add_machine,
             "write": self._write,

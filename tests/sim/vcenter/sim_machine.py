@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from tests.sim.vcenter.disks import Disk
@@ -9,6 +10,8 @@ from tests.sim.vcenter.machine import Machine
 from tests.sim.vcenter.power import take_away, turn
 from tests.sim.vcenter.reconfiguration import grow
 from tests.sim.vcenter.snapshots import Snapshot, every_snapshot, make, remove, stun
+
+_BLOCK = 1 << 20
 
 
 class SimMachine:
@@ -48,6 +51,20 @@ class SimMachine:
             layers = None if snapshot is None else snapshot.layers[found.key]
             size = found.size if snapshot is None else snapshot.sizes[found.key]
             return found.read(offset, size - offset if length is None else length, layers)
+
+    def digest(self, disk: int, snapshot: Snapshot | None = None) -> str:
+        """SHA-256 of what the disk shows; blocks of zeros count as little as holes, and holes cost nothing."""
+        with self._lock:
+            found = self.disk(disk)
+            layers = found.layers if snapshot is None else snapshot.layers[found.key]
+            size = found.size if snapshot is None else snapshot.sizes[found.key]
+            digest = hashlib.sha256(size.to_bytes(8))
+            for first, end in found.data(layers).rounded(_BLOCK, size):
+                for at in range(first, end, _BLOCK):
+                    block = found.read(at, min(_BLOCK, end - at), layers)
+                    if block.count(0) != len(block):
+                        digest.update(at.to_bytes(8) + block)
+            return digest.hexdigest()
 
     @property
     def snapshots(self) -> list[Snapshot]:
