@@ -121,6 +121,13 @@ class LeaseLost(CommServeFault):
     retry = Retry.SOON
 
 
+class AgentRestarted(CommServeFault):
+    """An agent began anew while it held a job: the process that worked on it is gone."""
+
+    code = "commserve.agent_restarted"
+    retry = Retry.SOON
+
+
 class JobStalled(CommServeFault):
     """An agent holds a job and reports, but nothing moves."""
 

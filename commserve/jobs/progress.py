@@ -13,11 +13,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from commserve.faults import LeaseLost
+from commserve.faults import AgentRestarted, CommServeFault, LeaseLost
 from commserve.jobs import lifecycle
 from commserve.jobs.backlog import close_run
 from commserve.jobs.lifecycle import Changes, Failure, Policy, Report
-from commserve.jobs.states import ACTIVE, ENDED, LEASED, State
+from commserve.jobs.states import ACTIVE, ENDED, GOOD, LEASED, State
 from commserve.jobs.stranded import stranded
 from commserve.store.tables import jobs, leases, runs
 
@@ -48,12 +48,16 @@ class Progress:
     def surely_ended(self, connection: sa.Connection, job_id: str, fence: int, now: datetime) -> bool:
         """Whether nobody works on that lease any more.
 
-        An agent whose lease was lost may not know yet: it stops by itself within the length of a lease. A lease that
-        nobody here knows is of a job that was forgotten long ago, or of a database that was put back: not our word.
+        Whoever said that it is done, or began anew, does not. An agent whose lease was lost may not know yet: it stops
+        by itself within the length of a lease. A lease that nobody here knows is of a job that was forgotten long ago,
+        or of a database that was put back: not our word.
         """
-        wanted = sa.select(leases.c.ended_at).where(leases.c.job_id == job_id, leases.c.fence == fence)
-        ended_at = connection.execute(wanted).scalar()
-        return ended_at is not None and now - ended_at >= self.policy.lease
+        wanted = sa.select(leases).where(leases.c.job_id == job_id, leases.c.fence == fence)
+        lease = connection.execute(wanted).one_or_none()
+        if lease is None or lease.ended_at is None:
+            return False
+        restarted = lease.fault_code == AgentRestarted.code and lease.outcome != State.CANCELLED
+        return lease.outcome in GOOD or restarted or now - lease.ended_at >= self.policy.lease
 
     def report(
         self, connection: sa.Connection, agent_id: str, assignment_id: str, fence: int, report: Report, now: datetime
@@ -82,16 +86,25 @@ class Progress:
     def restarted(self, connection: sa.Connection, agent_id: str, boot_id: str, now: datetime) -> int:
         """An agent began anew: what it held before is nobody's. How many."""
         before = sa.and_(jobs.c.agent_id == agent_id, jobs.c.state.in_(LEASED), jobs.c.boot_id != boot_id)
-        return self._lose(connection, before, "restarted", now)
+        return self._lose(connection, before, AgentRestarted, "restarted", now)
 
     def revoked(self, connection: sa.Connection, agent_id: str, now: datetime) -> int:
         """An agent counts no more: what it holds is nobody's. How many."""
-        return self._lose(connection, sa.and_(jobs.c.agent_id == agent_id, jobs.c.state.in_(LEASED)), "revoked", now)
+        return self._lose(
+            connection, sa.and_(jobs.c.agent_id == agent_id, jobs.c.state.in_(LEASED)), LeaseLost, "revoked", now
+        )
 
-    def _lose(self, connection: sa.Connection, which: sa.ColumnElement[bool], why: str, now: datetime) -> int:
+    def _lose(
+        self,
+        connection: sa.Connection,
+        which: sa.ColumnElement[bool],
+        kind: type[CommServeFault],
+        why: str,
+        now: datetime,
+    ) -> int:
         rows = connection.execute(sa.select(jobs).where(which, jobs.c.assignment_id.isnot(None))).all()
         for job in rows:
-            fault = LeaseLost(f"agent {job.agent_id} was {why} while it held the job")
+            fault = kind(f"agent {job.agent_id} was {why} while it held the job")
             self.apply(connection, job, lifecycle.lost(job, Failure.of(fault), now, self.policy), now)
         return len(rows)
 

@@ -331,7 +331,14 @@ def test_a_lease_is_surely_over_once_whoever_lost_it_must_have_stopped(wire: Wir
     assert not vsa.ended(held.job, held.fence), "it may still read"
     office.clock.moment += timedelta(seconds=held.lease_seconds)
     assert vsa.ended(held.job, held.fence)
-    assert not vsa.ended(held.job, held.fence + 1), "nobody knows of that one"
+    (again,) = lease(vsa, 1)
+    vsa.register(agent.about(boot_id="another"))
+    assert vsa.ended(again.job, again.fence), "the process that had it is gone"
+    office.clock.moment += timedelta(minutes=10)
+    (last,) = lease(vsa, 1)
+    report(vsa, last, "DONE")
+    assert vsa.ended(last.job, last.fence), "it said so itself"
+    assert not vsa.ended(last.job, last.fence + 1), "nobody knows of that one"
     assert not vsa.ended("another", 1)
 
 

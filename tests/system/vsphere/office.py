@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from media.container_reader import ContainerReader
 from media.pool import Parameters
@@ -121,7 +124,7 @@ class Office:
             "address": self.vcenter.address,
             "user": self.vcenter.user,
             "authority": self.vcenter.certificate.read_text(),
-            "nbd": {"vddk": "/opt/vddk", "program": str(NBDKIT)},
+            "nbd": {"vddk": "/opt/vddk"},
         }
         here = self.served.address
         address = f"lan={here.host}:{here.control_port}:{here.data_port}"
@@ -158,7 +161,12 @@ class Office:
 @contextmanager
 def office(directory: Path) -> Iterator[Office]:
     clock = Calendar()
-    with Vcenter(directory / "vcenter") as vcenter, serving(directory / "mediaagent", PARAMETERS) as served:
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        Vcenter(directory / "vcenter") as vcenter,
+        serving(directory / "mediaagent", PARAMETERS) as served,
+    ):
+        patched.setenv("PATH", f"{NBDKIT.parent}:{os.environ['PATH']}")
         known = Known(clock, lambda _sealed, _owner: vcenter.password.encode())
         try:
             yield Office(vcenter, served, known, clock)

@@ -1,6 +1,6 @@
 """How an agent holds machines of one vCenter, from its settings.
 
-nbd     {"vddk": directory of VDDK, "program": nbdkit} or {"url": template of an NBD URL}
+nbd     {"vddk": directory of VDDK}, with the nbdkit that the agent finds, or {"url": template of an NBD URL}
 limits  {"machines", "machines_per_host", "machines_per_datastore", "disks_per_host": counts, 0 is no limit;
          "begin_free_bytes", "abort_free_bytes": of a datastore}
 """
@@ -24,7 +24,8 @@ from vsa.hypervisors.vcenter.transport.nbdkit import NbdkitTransport, Vddk
 from vsa.hypervisors.vcenter.transport.url import UrlTransport
 from vsa.hypervisors.vcenter.trust import Trust
 
-_NBD = {"vddk", "program", "url"}
+_NBD = {"vddk", "url"}
+_PROGRAM = "nbdkit"
 _HTTPS = 443
 _CONNECT_SECONDS = 30.0
 
@@ -73,7 +74,7 @@ def transports_of(settings: Settings, connection: Connection, password: str) -> 
         return []
     host, port = _split(settings.address)
     vddk = Vddk(
-        program=nbd.get("program", "nbdkit"),
+        program=_PROGRAM,
         directory=nbd["vddk"],
         server=host,
         port=port,

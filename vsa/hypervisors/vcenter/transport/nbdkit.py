@@ -30,7 +30,6 @@ _LOOK_SECONDS = 0.02
 _END_SECONDS = 30.0
 _SAID_MAX_BYTES = 8192
 _SAID_LINES = 3
-_ENVIRONMENT = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "HOME": "/nonexistent"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class _Child:
                 stdout=self._said,
                 stderr=self._said,
                 pass_fds=(reading,),
-                env=_ENVIRONMENT,
+                env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "HOME": "/nonexistent"},
                 process_group=0,  # Ctrl-C is for us; the child ends when we are done
             )
         except FileNotFoundError as error:

@@ -1,0 +1,104 @@
+"""A vCenter's machines through the three daemons: discovered, backed up by a plan, killed under, restored."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingot.rest import discovery
+from tests.sim.vcenter.sim_machine import SimMachine
+from tests.sim.vcenter.vcenter import Vcenter
+from tests.system.services.site import Site, site
+from tests.system.vsphere.office import MIB, scribble
+from tests.vsa.hypervisors.vcenter.site import NBDKIT
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[tuple[Site, Vcenter]]:
+    with pytest.MonkeyPatch.context() as patched, Vcenter(directory / "vcenter") as vcenter:
+        patched.setenv("PATH", f"{NBDKIT.parent}:{os.environ['PATH']}")
+        with site(directory / "site") as running:
+            yield running, vcenter
+
+
+def protect(running: Site, vcenter: Vcenter, **hold: Any) -> None:
+    """A plan for every machine of the vCenter, which is discovered."""
+    rest = running.rest
+    agents = [agent["id"] for agent in rest.all("/agents", role="vsa")]
+    settings = {
+        "address": vcenter.address,
+        "user": vcenter.user,
+        "authority": vcenter.certificate.read_text(),
+        "nbd": {"vddk": "/opt/vddk"},
+    }
+    body = {"name": "vc", "kind": "vcenter", "settings": settings, "secret": vcenter.password, "agents": agents}
+    hypervisor = rest.post("/hypervisors", body)
+    pool = next(iter(rest.all("/pools")))
+    promise = {"schedule": {"cron": ""}, "retention": {"last": 50}, "hold": hold}
+    plan = rest.post("/plans", {"name": "vms", "pool_id": pool["id"], **promise})
+    rest.post("/rules", {"name": "all", "plan_id": plan["id"]})
+    found = running.ended(discovery(rest, hypervisor["id"]))
+    assert found["state"] == "DONE", found
+
+
+def id_of(vcenter: Vcenter, machine: SimMachine) -> str:
+    return f"{vcenter.instance_uuid}:{machine.instance_uuid}"
+
+
+def assert_restores(running: Site, machine: SimMachine, point: str) -> None:
+    name = f"point-{point}"
+    job = running.restored(point, name)
+    assert job["state"] == "DONE", job
+    for number in range(len(machine.machine.disks)):
+        assert (running.landing / name / f"disk-{number}.raw").read_bytes() == machine.disk_bytes(number)
+
+
+def test_a_machine_is_discovered_backed_up_incrementally_and_restored(tmp_path: Path) -> None:
+    with opened(tmp_path) as (running, vcenter):
+        web = vcenter.add_machine("web", [16 * MIB, 3 * MIB])
+        scribble(random.Random(1), web, 20)
+        protect(running, vcenter, quiesce="crash", proof_days=7)
+        machine = id_of(vcenter, web)
+        first = running.backed_up(machine)
+        assert first["state"] == "DONE", first
+        assert [disk["read"] for disk in first["result"]["disks"]] == ["full", "full"]
+        web.guest_write(0, 5 * MIB, b"a day later" * 1000)
+        second = running.backed_up(machine)
+        assert second["state"] == "DONE", second
+        result = second["result"]
+        assert [disk["read"] for disk in result["disks"]] == ["incremental", "incremental"]
+        assert result["disks"][0]["proof"]["cells"] > 0
+        assert result["snapshot"]["quiesced"] == "crash"
+        assert result["snapshot"]["removed"]
+        assert web.snapshots == []
+        assert_restores(running, web, result["recovery_point"])
+
+
+@pytest.mark.parametrize("service", ["vsa", "mediaagent", "commserve"])
+@pytest.mark.torture
+def test_whoever_is_killed_the_machine_is_backed_up_and_nothing_is_left(tmp_path: Path, service: str) -> None:
+    rng = random.Random(service)
+    with opened(tmp_path) as (running, vcenter):
+        web = vcenter.add_machine("web", [64 * MIB], change_tracking=True)
+        web.guest_write(0, 0, rng.randbytes(60 * MIB))
+        protect(running, vcenter)
+        for _ in range(6):
+            scribble(rng, web, 10)
+            job = running.rest.post(f"/machines/{id_of(vcenter, web)}/backup")
+            calls = rng.choice(("CreateSnapshotEx_Task", "QueryChangedDiskAreas", "RemoveSnapshot_Task"))
+            before = vcenter.faults.calls.get(calls, 0)
+            running.wait(calls, lambda: vcenter.faults.calls.get(calls, 0) > before)  # noqa: B023
+            running.kill(service)
+            ended = running.ended(job)
+            assert ended["state"] in ("DONE", "DONE_WITH_WARNINGS"), json.dumps(ended)
+            point = ended["result"]["recovery_point"]
+            assert_restores(running, web, point)
+        assert running.backed_up(id_of(vcenter, web))["state"] in ("DONE", "DONE_WITH_WARNINGS")
+        assert web.snapshots == []
