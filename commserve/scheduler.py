@@ -9,12 +9,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from commserve.catalog.expiry import expire_by_retention, ready_pools
+from commserve.inventory.kinds import FOLLOWED
 from commserve.jobs.backlog import start_run, submit
 from commserve.jobs.kinds import Wanted
+from commserve.jobs.states import State
 from commserve.moments import present
 from commserve.plans.promise import Promise
 from commserve.plans.schedule import look
@@ -27,6 +30,8 @@ Concern = Callable[[datetime], bool]
 LOOK_SECONDS = 5.0
 _READ_POINTS_EVERY = timedelta(hours=1)
 _EXPIRE_EVERY = timedelta(hours=1)
+_FOLLOW_SECONDS = 3600
+_FOLLOW_AGAIN = timedelta(minutes=5)  # after a watch that failed
 _KEEP_ANSWERS = timedelta(days=1)
 
 
@@ -36,7 +41,15 @@ class Scheduler:
     def __init__(self, services: Services, further: Sequence[Concern] = ()) -> None:
         """`further` are looked at as well; a concern says whether there may be new work."""
         self._services = services
-        ours = (self._watch, self._start_runs, self._discover, self._read_points, self._expire, self._forget)
+        ours = (
+            self._watch,
+            self._start_runs,
+            self._discover,
+            self._follow,
+            self._read_points,
+            self._expire,
+            self._forget,
+        )
         self._concerns: tuple[Concern, ...] = (*ours, *further)
         self._expired_at: datetime | None = None
         self._stop = threading.Event()
@@ -100,6 +113,21 @@ class Scheduler:
                     wanted.append(_wanted("discover", f"hypervisor:{row.id}", now, hypervisor_id=row.id))
             return bool(submit(connection, self._services.ids, wanted, now))
 
+    def _follow(self, now: datetime) -> bool:
+        """Somebody watches each hypervisor that can be, once its machines are known."""
+        last = sa.select(jobs.c.hypervisor_id, sa.func.max(jobs.c.id).label("id")).where(jobs.c.kind == "watch")
+        newest = last.group_by(jobs.c.hypervisor_id).subquery()
+        failed = sa.select(jobs).join(newest, newest.c.id == jobs.c.id).where(jobs.c.state == State.FAILED)
+        followed = hypervisors.c.kind.in_(sorted(FOLLOWED)), hypervisors.c.discovered_at.isnot(None)
+        with self._services.store.writing() as connection:
+            waiting = {row.hypervisor_id for row in connection.execute(failed) if now - row.ended_at < _FOLLOW_AGAIN}
+            wanted = [
+                _wanted("watch", f"watch:{key}", now, hypervisor_id=key, arguments={"seconds": _FOLLOW_SECONDS})
+                for key in connection.execute(sa.select(hypervisors.c.id).where(*followed)).scalars()
+                if key not in waiting
+            ]
+            return bool(submit(connection, self._services.ids, wanted, now))
+
     def _read_points(self, now: datetime) -> bool:
         tried = sa.select(jobs.c.pool_id, sa.func.max(jobs.c.created_at))
         of_kind = tried.where(jobs.c.kind == "read_points").group_by(jobs.c.pool_id)
@@ -132,5 +160,5 @@ class Scheduler:
         return False
 
 
-def _wanted(kind: str, subject: str, now: datetime, **ids: str) -> Wanted:
+def _wanted(kind: str, subject: str, now: datetime, **ids: Any) -> Wanted:
     return Wanted(kind=kind, subject=subject, due_at=now, deadline_at=now + timedelta(hours=1), **ids)  # type: ignore[arg-type]

@@ -341,6 +341,8 @@ class Assignment(_message.Message):
     REBUILD_FIELD_NUMBER: _builtins.int
     READ_REGISTER_FIELD_NUMBER: _builtins.int
     KEEP_SECRET_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
     attempt: _builtins.int
@@ -371,6 +373,10 @@ class Assignment(_message.Message):
     def read_register(self) -> Global___ReadRegister: ...
     @_builtins.property
     def keep_secret(self) -> Global___KeepSecret: ...
+    @_builtins.property
+    def watch(self) -> Global___Watch: ...
+    @_builtins.property
+    def check(self) -> Global___Check: ...
     def __init__(
         self,
         *,
@@ -391,12 +397,14 @@ class Assignment(_message.Message):
         rebuild: Global___Rebuild | None = ...,
         read_register: Global___ReadRegister | None = ...,
         keep_secret: Global___KeepSecret | None = ...,
+        watch: Global___Watch | None = ...,
+        check: Global___Check | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "keep_secret", b"keep_secret", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "verify", b"verify", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "check", b"check", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "keep_secret", b"keep_secret", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "verify", b"verify", "watch", b"watch", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "backup", b"backup", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "fence", b"fence", "id", b"id", "job", b"job", "keep_secret", b"keep_secret", "lease_seconds", b"lease_seconds", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "ticket", b"ticket", "trace", b"trace", "verify", b"verify", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "backup", b"backup", "check", b"check", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "fence", b"fence", "id", b"id", "job", b"job", "keep_secret", b"keep_secret", "lease_seconds", b"lease_seconds", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "ticket", b"ticket", "trace", b"trace", "verify", b"verify", "watch", b"watch", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["discover", "backup", "restore", "create_pool", "read_points", "expire", "verify", "rebuild", "read_register", "keep_secret"]  # noqa: Y015
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["discover", "backup", "restore", "create_pool", "read_points", "expire", "verify", "rebuild", "read_register", "keep_secret", "watch", "check"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
@@ -503,6 +511,53 @@ class Discover(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Discover: _TypeAlias = Discover  # noqa: Y015
+
+@_typing.final
+class Watch(_message.Message):
+    """Tell what changes in a hypervisor's inventory, as it changes, for so long; then somebody watches anew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HYPERVISOR_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.int
+    @_builtins.property
+    def hypervisor(self) -> Global___Hypervisor: ...
+    def __init__(
+        self,
+        *,
+        hypervisor: Global___Hypervisor | None = ...,
+        seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Watch: _TypeAlias = Watch  # noqa: Y015
+
+@_typing.final
+class Check(_message.Message):
+    """Can the hypervisor be reached, and which privileges are missing there?"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HYPERVISOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hypervisor(self) -> Global___Hypervisor: ...
+    def __init__(
+        self,
+        *,
+        hypervisor: Global___Hypervisor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Check: _TypeAlias = Check  # noqa: Y015
 
 @_typing.final
 class Backup(_message.Message):
@@ -1392,6 +1447,53 @@ class DiscoveredReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DiscoveredReply: _TypeAlias = DiscoveredReply  # noqa: Y015
+
+@_typing.final
+class MachinesChanged(_message.Message):
+    """What a watch saw: machines as they are now, and the ids of those that are gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    MACHINES_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
+    assignment: _builtins.str
+    fence: _builtins.int
+    @_builtins.property
+    def machines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Machine]: ...
+    @_builtins.property
+    def gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        assignment: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        machines: _abc.Iterable[Global___Machine] | None = ...,
+        gone: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "fence", b"fence", "gone", b"gone", "machines", b"machines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MachinesChanged: _TypeAlias = MachinesChanged  # noqa: Y015
+
+@_typing.final
+class ChangedReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangedReply: _TypeAlias = ChangedReply  # noqa: Y015
 
 @_typing.final
 class PointSeen(_message.Message):

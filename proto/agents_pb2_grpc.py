@@ -70,6 +70,11 @@ class AgentsStub:
                 request_serializer=proto_dot_agents__pb2.MachinesPage.SerializeToString,
                 response_deserializer=proto_dot_agents__pb2.DiscoveredReply.FromString,
                 _registered_method=True)
+        self.Changed = channel.unary_unary(
+                '/ingot.v1.Agents/Changed',
+                request_serializer=proto_dot_agents__pb2.MachinesChanged.SerializeToString,
+                response_deserializer=proto_dot_agents__pb2.ChangedReply.FromString,
+                _registered_method=True)
         self.PointsRead = channel.stream_unary(
                 '/ingot.v1.Agents/PointsRead',
                 request_serializer=proto_dot_agents__pb2.PointsPage.SerializeToString,
@@ -130,6 +135,13 @@ class AgentsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Changed(self, request, context):
+        """What changed in the inventory of a hypervisor that is watched.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PointsRead(self, request_iterator, context):
         """The recovery points that lie in a pool, all of them, in pages that end with `last`.
         """
@@ -174,6 +186,11 @@ def add_AgentsServicer_to_server(servicer, server):
                     servicer.Discovered,
                     request_deserializer=proto_dot_agents__pb2.MachinesPage.FromString,
                     response_serializer=proto_dot_agents__pb2.DiscoveredReply.SerializeToString,
+            ),
+            'Changed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Changed,
+                    request_deserializer=proto_dot_agents__pb2.MachinesChanged.FromString,
+                    response_serializer=proto_dot_agents__pb2.ChangedReply.SerializeToString,
             ),
             'PointsRead': grpc.stream_unary_rpc_method_handler(
                     servicer.PointsRead,
@@ -371,6 +388,33 @@ class Agents:
             '/ingot.v1.Agents/Discovered',
             proto_dot_agents__pb2.MachinesPage.SerializeToString,
             proto_dot_agents__pb2.DiscoveredReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Changed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingot.v1.Agents/Changed',
+            proto_dot_agents__pb2.MachinesChanged.SerializeToString,
+            proto_dot_agents__pb2.ChangedReply.FromString,
             options,
             channel_credentials,
             insecure,

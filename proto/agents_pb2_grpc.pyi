@@ -47,6 +47,8 @@ class AgentsStub:
     """Whether nobody works on a lease any more, for certain: what it left behind may be removed."""
     Discovered: _grpc.StreamUnaryMultiCallable[_agents_pb2.MachinesPage, _agents_pb2.DiscoveredReply]
     """What a discovery found: all machines of a hypervisor, in pages that end with `last`."""
+    Changed: _grpc.UnaryUnaryMultiCallable[_agents_pb2.MachinesChanged, _agents_pb2.ChangedReply]
+    """What changed in the inventory of a hypervisor that is watched."""
     PointsRead: _grpc.StreamUnaryMultiCallable[_agents_pb2.PointsPage, _agents_pb2.PointsReadReply]
     """The recovery points that lie in a pool, all of them, in pages that end with `last`."""
 
@@ -69,6 +71,8 @@ class AgentsAsyncStub(AgentsStub):
     """Whether nobody works on a lease any more, for certain: what it left behind may be removed."""
     Discovered: _aio.StreamUnaryMultiCallable[_agents_pb2.MachinesPage, _agents_pb2.DiscoveredReply]  # type: ignore[assignment]
     """What a discovery found: all machines of a hypervisor, in pages that end with `last`."""
+    Changed: _aio.UnaryUnaryMultiCallable[_agents_pb2.MachinesChanged, _agents_pb2.ChangedReply]  # type: ignore[assignment]
+    """What changed in the inventory of a hypervisor that is watched."""
     PointsRead: _aio.StreamUnaryMultiCallable[_agents_pb2.PointsPage, _agents_pb2.PointsReadReply]  # type: ignore[assignment]
     """The recovery points that lie in a pool, all of them, in pages that end with `last`."""
 
@@ -130,6 +134,14 @@ class AgentsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agents_pb2.DiscoveredReply, _abc.Awaitable[_agents_pb2.DiscoveredReply]]:
         """What a discovery found: all machines of a hypervisor, in pages that end with `last`."""
+
+    @_abc_1.abstractmethod
+    def Changed(
+        self,
+        request: _agents_pb2.MachinesChanged,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agents_pb2.ChangedReply, _abc.Awaitable[_agents_pb2.ChangedReply]]:
+        """What changed in the inventory of a hypervisor that is watched."""
 
     @_abc_1.abstractmethod
     def PointsRead(

@@ -18,10 +18,12 @@ from runtime.logs import configure, log
 from runtime.metrics import MetricsServer
 from runtime.version import VERSION
 from vsa.backup.job import Means, back_up
+from vsa.checking import check
 from vsa.discovery import discover
 from vsa.hypervisors.known import Known
 from vsa.restore.job import restore
 from vsa.settings import VsaSettings
+from vsa.watching import watch
 
 
 def serve(settings: VsaSettings) -> None:
@@ -48,7 +50,13 @@ def serve(settings: VsaSettings) -> None:
         def restore_(work: Work) -> Mapping[str, Any]:
             return restore(work, means(), settings.landing)
 
-        handlers = {"discover": discover_, "backup": back_up_, "restore": restore_}
+        def watch_(work: Work) -> Mapping[str, Any]:
+            return watch(work, agent.line, known, clock)
+
+        def check_(work: Work) -> Mapping[str, Any]:
+            return check(work, known)
+
+        handlers = {"discover": discover_, "watch": watch_, "check": check_, "backup": back_up_, "restore": restore_}
         loop = agent.start(_about_us, handlers, settings.slots, registry)
         life.run(lambda: loop.healthy, ends_with_parent=settings.ends_with_parent)
         agent.drain(settings.drain_seconds)

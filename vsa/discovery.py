@@ -19,7 +19,7 @@ def discover(work: Work, line: Line, known: Known) -> dict[str, Any]:
     """All machines, also those that cannot be protected. Raises HypervisorUnknown, HypervisorUnreachable."""
     wanted = work.assignment.discover.hypervisor
     work.begin("discover", 0)
-    hypervisor = known.inventory(wanted)
+    hypervisor = known.open(wanted)
     # Read to its end before a page is sent: a hypervisor that fails half-way has no machines that are gone.
     machines = list(hypervisor.discover())
     return {"machines": line.discovered(_pages(work, wanted.id, machines))}

@@ -109,6 +109,15 @@ def _discover(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, ag
     to.discover.hypervisor.CopyFrom(_hypervisor(connection, job.hypervisor_id, agent))
 
 
+def _watch(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, *_: Any) -> None:
+    hypervisor = _hypervisor(connection, job, agent)
+    to.watch.CopyFrom(agents_pb2.Watch(hypervisor=hypervisor, seconds=job.arguments["seconds"]))
+
+
+def _check(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, *_: Any) -> None:
+    to.check.hypervisor.CopyFrom(_hypervisor(connection, job, agent))
+
+
 def _backup(
     to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, pool: agents_pb2.Pool, rate: int
 ) -> None:
@@ -222,6 +231,8 @@ def _read_register(to: agents_pb2.Assignment, _c: sa.Connection, job: Any, _a: A
 
 _FILL: dict[str, Callable[..., None]] = {
     "discover": _discover,
+    "watch": _watch,
+    "check": _check,
     "backup": _backup,
     "restore": _restore,
     "create_pool": _create_pool,

@@ -173,6 +173,15 @@ class AgentsService(AgentsServicer):
                 connection.execute(warned.values(warnings=[*job.warnings, *complaints[:100]]))
         return agents_pb2.DiscoveredReply(machines=len(found) - len(complaints))
 
+    def Changed(self, request: agents_pb2.MachinesChanged, context: grpc.ServicerContext) -> agents_pb2.ChangedReply:
+        with self._store.writing() as connection:
+            agent = joining.agent_of(connection, caller_of(context))
+            job = self._held(connection, agent, request.assignment, request.fence, "watch")
+            found = [_machine(each) for each in request.machines]
+            for complaint in machines.change(connection, job.hypervisor_id, found, list(request.gone), self._now()):
+                log().warning("left out of the inventory", job=job.id, message=complaint)
+        return agents_pb2.ChangedReply()
+
     def PointsRead(
         self, request_iterator: Iterator[agents_pb2.PointsPage], context: grpc.ServicerContext
     ) -> agents_pb2.PointsReadReply:

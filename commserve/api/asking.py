@@ -69,6 +69,23 @@ def discover_machines(hypervisor_id: Id, call: Annotated[Call, posts(Permission.
     return submitted(call, wanted)
 
 
+@router.post("/hypervisors/{hypervisor_id}/check", status_code=201, response_model=Job)
+def check_hypervisor(hypervisor_id: Id, call: Annotated[Call, posts(Permission.JOBS_RUN)]) -> Response:
+    """Can it be reached, and which privileges are missing? The job's result says `reached` and `missing`."""
+    call.row(hypervisors_table, hypervisor_id, hypervisors.SCOPES, Permission.HYPERVISORS_READ)
+    wanted = Wanted(
+        kind="check",
+        subject=f"check:{hypervisor_id}",
+        due_at=call.now,
+        deadline_at=call.now + SOON,
+        requested_by=call.person.name,
+        urgency=URGENT,
+        hypervisor_id=hypervisor_id,
+        attempts_allowed=1,
+    )
+    return submitted(call, wanted)
+
+
 def submitted(call: Call, wanted: Wanted) -> Response:
     """The answer with the job that was made."""
     key = submit_one(call.connection, call.services.ids, wanted, call.now)

@@ -51,6 +51,7 @@ class Vcenter(BaseModel):
 
 
 KINDS: dict[str, type[BaseModel]] = {"images": Images, "vcenter": Vcenter}
+FOLLOWED = frozenset({"vcenter"})  # kinds that tell what changes, as it changes
 _WITH_SECRET = frozenset({"vcenter"})
 
 

@@ -31,8 +31,42 @@ def record(
     A machine that another hypervisor has as well stays where it is until it is gone there: it moved, or it is a copy
     with the same id, and the points of two machines must never mix.
     """
-    complaints = []
     known = {row.id: row for row in connection.execute(sa.select(machines))}
+    seen, complaints = _take(connection, hypervisor_id, found, known, now)
+    here = [row.id for row in known.values() if row.hypervisor_id == hypervisor_id and row.gone_at is None]
+    _leave(connection, [key for key in here if key not in seen], now)
+    connection.execute(sa.update(hypervisors).where(hypervisors.c.id == hypervisor_id).values(discovered_at=now))
+    return complaints
+
+
+def change(
+    connection: sa.Connection,
+    hypervisor_id: str,
+    found: Sequence[Mapping[str, Any]],
+    gone: Sequence[str],
+    now: datetime,
+) -> list[str]:
+    """Take over what changed: machines as they are now, and the ids, as the hypervisor has them, of those gone."""
+    known = {row.id: row for row in connection.execute(sa.select(machines))}
+    seen, complaints = _take(connection, hypervisor_id, found, known, now)
+    left = [
+        row.id
+        for row in known.values()
+        if row.hypervisor_id == hypervisor_id and row.gone_at is None and (row.seen_as or row.id) in gone
+    ]
+    _leave(connection, [key for key in left if key not in seen], now)
+    return complaints
+
+
+def _take(
+    connection: sa.Connection,
+    hypervisor_id: str,
+    found: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Any],
+    now: datetime,
+) -> tuple[set[str], list[str]]:
+    """The ids here of what was taken, and what was not, in words."""
+    complaints = []
     continuing = Continuing(connection, hypervisor_id, known, now)
     ordered = rules_in_order(connection)
     seen: dict[str, dict[str, Any]] = {}
@@ -66,13 +100,14 @@ def record(
     if old_rows:
         changed: dict[str, Any] = {name: sa.bindparam(name) for name in next(iter(seen.values()))}
         connection.execute(sa.update(machines).where(machines.c.id == sa.bindparam("key")).values(changed), old_rows)
-    here = [row.id for row in known.values() if row.hypervisor_id == hypervisor_id and row.gone_at is None]
-    gone = [{"key": key, "gone_at": now} for key in here if key not in seen]
-    if gone:
+    return set(seen), complaints
+
+
+def _leave(connection: sa.Connection, keys: Sequence[str], now: datetime) -> None:
+    if keys:
         leave = sa.update(machines).where(machines.c.id == sa.bindparam("key"))
-        connection.execute(leave.values(gone_at=sa.bindparam("gone_at"), plan_id=None, rule_id=None), gone)
-    connection.execute(sa.update(hypervisors).where(hypervisors.c.id == hypervisor_id).values(discovered_at=now))
-    return complaints
+        values = leave.values(gone_at=sa.bindparam("gone_at"), plan_id=None, rule_id=None)
+        connection.execute(values, [{"key": key, "gone_at": now} for key in keys])
 
 
 def _fit(machine_id: str) -> bool:

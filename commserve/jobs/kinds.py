@@ -7,11 +7,23 @@ from datetime import datetime
 from typing import Any, Literal
 
 Kind = Literal[
-    "discover", "backup", "restore", "create_pool", "keep_secret", "read_points", "expire", "verify", "rebuild"
+    "discover",
+    "watch",
+    "check",
+    "backup",
+    "restore",
+    "create_pool",
+    "keep_secret",
+    "read_points",
+    "expire",
+    "verify",
+    "rebuild",
 ]
 
 ROLE: dict[str, str] = {
     "discover": "vsa",
+    "watch": "vsa",
+    "check": "vsa",
     "backup": "vsa",
     "restore": "vsa",
     "create_pool": "mediaagent",

@@ -63,6 +63,11 @@ class Line:
         with calling(self._peer):
             return self._stub.Discovered(iter(pages), timeout=_PAGES_SECONDS).machines
 
+    def changed(self, changes: agents_pb2.MachinesChanged) -> None:
+        """Tell what a watch saw."""
+        with calling(self._peer):
+            self._stub.Changed(changes, timeout=_CALL_SECONDS)
+
     def points_read(self, pages: Iterable[agents_pb2.PointsPage]) -> int:
         """How many points were taken."""
         with calling(self._peer):

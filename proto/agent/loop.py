@@ -26,6 +26,7 @@ from runtime.logs import about, log, troubles
 Handler = Callable[[Work], Mapping[str, Any]]
 
 REPORT_SECONDS = 2.0
+LASTING = frozenset({"watch"})  # kinds that wait most of the time, and for long: they take no slot from others
 _LEASE_WAIT_SECONDS = 20
 _AGAIN_SECONDS = 5.0  # after a CommServe that did not answer
 _FINAL = (
@@ -111,6 +112,7 @@ class Loop:
     def drain(self, grace_seconds: float) -> None:
         """Take nothing new, let work end for so long, then return the rest; on return no work runs."""
         self._stop.set()
+        self._return_lasting()
         with self._changed:
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._work_by_id, grace_seconds)
@@ -174,11 +176,13 @@ class Loop:
             else:
                 work.renewed(rates.get(name))
         (self.drained_by_commserve.set if reply.drain else self.drained_by_commserve.clear)()
+        if reply.drain:
+            self._return_lasting()
 
     def _lease(self) -> None:
         while not self._stop.is_set():
             with self._changed:
-                free = self._slots - len(self._work_by_id)
+                free = self._slots - sum(work.kind not in LASTING for work in self._work_by_id.values())
                 if free <= 0 or self.drained_by_commserve.is_set() or not self._registered.is_set():
                     self._changed.wait(1.0)
                     continue
@@ -191,6 +195,13 @@ class Loop:
                 continue
             for assignment in assignments:
                 self._begin(assignment)
+
+    def _return_lasting(self) -> None:
+        """Work that would not end by itself in time goes to another agent at once."""
+        with self._lock:
+            for work in self._work_by_id.values():
+                if work.kind in LASTING:
+                    work.cancel("the agent takes nothing new", returned=True)
 
     def _begin(self, assignment: agents_pb2.Assignment) -> None:
         work = Work(assignment, self._clock, self._report)

@@ -113,15 +113,11 @@ class Held(Protocol):
         """How it was held, for the job's result; complete once the context was left."""
 
 
-class Inventory(Protocol):
+class Hypervisor(Protocol):
     """Safe to use from several threads at once."""
 
     def discover(self) -> Iterator[MachineSeen]:
         """All machines, in any order. Raises HypervisorUnreachable."""
-
-
-class Hypervisor(Inventory, Protocol):
-    """Safe to use from several threads at once."""
 
     def hold(self, machine: str, why: Purpose) -> AbstractContextManager[Held]:
         """Hold the machine with this id; it is let go of however the context ends.

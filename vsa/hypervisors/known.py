@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
 from proto import agents_pb2
 from runtime.clock import Waiting
 from vsa.faults import HypervisorUnknown
-from vsa.hypervisors import Hypervisor, Inventory
+from vsa.hypervisors import Hypervisor
 from vsa.hypervisors.images import ImagesHypervisor
 
 if TYPE_CHECKING:
     from vsa.hypervisors.vcenter.connections import Connections
     from vsa.hypervisors.vcenter.hypervisor import VcenterHypervisor
     from vsa.hypervisors.vcenter.limits import Limits, Most
+    from vsa.hypervisors.vcenter.live import Changes
 
 Unseal = Callable[[bytes, str], bytes]
 
@@ -36,12 +37,8 @@ class Known:
         self._limits: dict[tuple[str, Most], Limits] = {}
         self._lock = threading.Lock()
 
-    def inventory(self, wanted: agents_pb2.Hypervisor) -> Inventory:
-        """To look for machines. Raises HypervisorUnknown, SealBroken, and what connecting does."""
-        return self.open(wanted)
-
     def open(self, wanted: agents_pb2.Hypervisor) -> Hypervisor:
-        """To hold machines. Raises as `inventory`."""
+        """Raises HypervisorUnknown, SealBroken, and what connecting does."""
         if wanted.kind == "vcenter":
             return self.vcenter(wanted)
         if wanted.kind != "images":
@@ -49,7 +46,7 @@ class Known:
         return _images(wanted.name, wanted.settings, self._clock)
 
     def vcenter(self, wanted: agents_pb2.Hypervisor) -> VcenterHypervisor:
-        """One of kind `vcenter`, for what only such a one can do. Raises as `inventory`."""
+        """One of kind `vcenter`, for what only such a one can do. Raises as `open`."""
         # Here, because pyVmomi takes seconds to import and not every VSA has a vCenter.
         from vsa.hypervisors.vcenter.connections import Connections  # noqa: PLC0415
         from vsa.hypervisors.vcenter.hypervisor import VcenterHypervisor  # noqa: PLC0415
@@ -68,6 +65,32 @@ class Known:
             limits = self._limits.setdefault((wanted.id, most), Limits(most))
         connection = self._connections.to(wanted.id, settings, password)
         return VcenterHypervisor(wanted.name, settings, connection, password, limits)
+
+    def following(self, wanted: agents_pb2.Hypervisor, go_on: Callable[[], bool]) -> Iterator[Changes]:
+        """What changes in its inventory, while `go_on`. Raises as `open`."""
+        from vsa.hypervisors.vcenter.live import Live  # noqa: PLC0415 # as in `vcenter`
+
+        return Live(self.vcenter(wanted).connection).follow(go_on)
+
+    def check(self, wanted: agents_pb2.Hypervisor) -> dict[str, Any]:
+        """What was reached, and what its user lacks there. Raises as `open`."""
+        if wanted.kind != "vcenter":
+            machines = sum(1 for _ in self.open(wanted).discover())
+            return {"reached": f"a directory with {machines} machines", "missing": []}
+        from vsa.hypervisors.vcenter.privileges import missing_privileges  # noqa: PLC0415 # as in `vcenter`
+
+        connection = self.vcenter(wanted).connection
+        missing = [
+            {
+                "privilege": each.need.privilege,
+                "for": each.need.purpose,
+                "on": list(each.names),
+                "objects": each.count,
+                "of": each.of,
+            }
+            for each in missing_privileges(connection)
+        ]
+        return {"reached": str(connection.about.fullName), "user": connection.user, "missing": missing}
 
     def close(self) -> None:
         """Sessions at vCenters end."""

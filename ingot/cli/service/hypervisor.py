@@ -97,6 +97,18 @@ def discover(
     return followed(door, [discovery(door.rest, id_of(door.rest, "hypervisors", name))])
 
 
+@hypervisors.command("check")
+@asking
+def check(
+    door: Door,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+) -> int:
+    """Try to reach it, and say which privileges its user lacks there, and on what."""
+    from ingot.cli.service.job import followed
+
+    return followed(door, [door.rest.post(f"/hypervisors/{id_of(door.rest, 'hypervisors', name)}/check")])
+
+
 @hypervisors.command("remove")
 @asking
 def remove(

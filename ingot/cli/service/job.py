@@ -142,6 +142,10 @@ def lines_of(job: dict[str, Any]) -> list[str]:
     if "read_bytes" in result:
         rate = rate_text(result["read_bytes"], result["seconds"])
         lines.append(f"  read     {size_text(result['read_bytes'])}, {rate}; new {size_text(result['new_bytes'])}")
-    lines += [f"  {name:<8} {value}" for name, value in result.items() if name in ("machines", "points", "directory")]
+    lines += [
+        f"  {name:<8} {value}"
+        for name, value in result.items()
+        if name in ("machines", "points", "directory", "reached")
+    ]
     lines += [f"  warning  {shown(warning)}" for warning in job["warnings"]]
     return lines

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from commserve.inventory import machines
 from commserve.inventory.rules import Conditions, matches
 from tests.commserve.office import Office, machine
 
@@ -135,3 +136,15 @@ def test_what_a_preview_says_is_what_then_happens(office: Office) -> None:
     office.post("/rules", {"name": "second", **body})
     after = {m["id"]: m["plan_id"] for m in office.all_pages("/machines")}
     assert {key: plan for key, plan in after.items() if before[key] != plan} == said
+
+
+def test_changes_touch_only_the_machines_that_they_name(office: Office) -> None:
+    lab, gold = office.hypervisor(), office.plan()
+    office.rule("webs", gold, names=["web*"])
+    office.discover(lab, machine("web1"), machine("web2"), machine("db"))
+    with office.store.writing() as connection:
+        found = [machine("db") | {"name": "web3"}, machine("web4")]
+        assert machines.change(connection, lab, found, ["id-web2", "unknown"], office.clock.moment) == []
+    assert [plan_of(office, name) for name in ("web1", "db", "web4")] == [gold, gold, gold]
+    assert sorted(found["name"] for found in office.all_pages("/machines")) == ["web1", "web3", "web4"]
+    assert office.get("/machines/id-web2")["gone_at"] is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from typing import Literal
 
 import grpc
 
@@ -29,11 +30,10 @@ class FakeCommServe(AgentsServicer):
         self._server = Server(identity, "127.0.0.1:0", 8, [lambda server: add_AgentsServicer_to_server(self, server)])
         self.address = f"127.0.0.1:{self._server.port}"
 
-    def give(self, job: str, *, lease_seconds: int = 600) -> None:
-        work = agents_pb2.Discover()
-        self._assignments.put(
-            agents_pb2.Assignment(id=f"a-{job}", job=job, fence=7, lease_seconds=lease_seconds, discover=work)
-        )
+    def give(self, job: str, *, lease_seconds: int = 600, kind: Literal["discover", "watch"] = "discover") -> None:
+        given = agents_pb2.Assignment(id=f"a-{job}", job=job, fence=7, lease_seconds=lease_seconds)
+        getattr(given, kind).SetInParent()
+        self._assignments.put(given)
 
     def hear(self, wanted: Callable[[agents_pb2.ReportRequest], bool]) -> agents_pb2.ReportRequest:
         while not wanted(report := self._reports.get(timeout=20)):

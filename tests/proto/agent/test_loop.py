@@ -49,7 +49,12 @@ def at_work(
     commserve = FakeCommServe(authority.commserve())
     line = Line(commserve.address, authority.agent("vsa", "0f0e"))
     loop = Loop(
-        line, agents_pb2.RegisterRequest, {"discover": handler}, slots, SystemClock(), AgentMetrics(CollectorRegistry())
+        line,
+        agents_pb2.RegisterRequest,
+        {"discover": handler, "watch": until_ended},
+        slots,
+        SystemClock(),
+        AgentMetrics(CollectorRegistry()),
     )
     loop.start()
     try:
@@ -140,6 +145,16 @@ def test_a_draining_agent_returns_what_does_not_end_in_time(authority: Authority
         commserve.hear(lambda report: report.state == Report.RUNNING)
         loop.drain(0.1)
         commserve.hear(lambda report: report.state == Report.RETURNED)
+
+
+def test_a_watch_takes_no_slot_and_a_draining_agent_returns_it_at_once(authority: Authority) -> None:
+    with at_work(authority, lambda _work: {}) as (commserve, loop):
+        commserve.give("1", kind="watch")
+        commserve.hear(lambda report: report.state == Report.RUNNING)
+        commserve.give("2")
+        commserve.hear(lambda report: report.state == Report.DONE)
+        loop.drain(300)
+        assert commserve.hear(lambda report: report.state == Report.RETURNED).assignment == "a-1"
 
 
 def test_a_draining_agent_lets_work_end_first(authority: Authority) -> None:

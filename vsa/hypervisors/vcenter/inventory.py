@@ -34,7 +34,7 @@ _POWER = {"poweredOn": "on", "poweredOff": "off", "suspended": "suspended"}
 
 
 class Surroundings:
-    """What properties of a machine only point at: folders, pools, names of attributes, tags. Read once, then fixed."""
+    """What properties of a machine only point at: folders, pools, names of attributes, tags."""
 
     def __init__(self, connection: Connection, tags: Mapping[str, tuple[str, ...]] | None = None) -> None:
         """`tags` by machine; read where they are not given."""
@@ -48,6 +48,12 @@ class Surroundings:
                 machines = [machine._moId for machine, _ in connection.retrieve(vim.VirtualMachine, ["name"])]
                 tags = read_tags(connection.rest, machines)
         self.tags = tags
+
+    def covers(self, values: Mapping[str, Any]) -> bool:
+        """Whether all that a machine's properties point at was there already."""
+        places = [values.get(name) for name in ("parent", "parentVApp", "resourcePool")]
+        named = all(each.key in self.attributes for each in values.get("customValue") or [])
+        return named and all(place is None or self.places.knows(place) for place in places)
 
 
 def machines_of(connection: Connection, around: Surroundings) -> Iterator[MachineSeen]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -60,6 +60,11 @@ class Counts:
         """The last inventory has so many."""
         self._metrics.machines.labels(self._address).set(count)
 
-    def behind(self, seconds: float) -> None:
-        """So long ago the live inventory heard last."""
-        self._metrics.behind.labels(self._address).set(seconds)
+    @contextmanager
+    def behind(self, age_seconds: Callable[[], float]) -> Iterator[None]:
+        """While the live inventory is followed, how long ago it last heard."""
+        self._metrics.behind.labels(self._address).set_function(age_seconds)
+        try:
+            yield
+        finally:
+            self._metrics.behind.remove(self._address)

@@ -35,6 +35,10 @@ class Places:
         """Of all folders and pools."""
         return frozenset(self._name.values())
 
+    def knows(self, place: Any) -> bool:
+        """Whether it was there when this was read."""
+        return place._moId in self._parent or f"{place._moId}/folder" in self._parent
+
     def folder(self, parent: Any, app: Any) -> str:
         """Of a machine in a folder, or in a vApp, which is in one."""
         if parent is None and app is not None:

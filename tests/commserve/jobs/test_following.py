@@ -1,0 +1,54 @@
+"""Somebody watches every vCenter whose machines are known, one at a time, and anew when a watch ends."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from commserve.jobs.lifecycle import Failure
+from commserve.store.tables import agents
+from runtime.certificates import new_key, public_der
+from runtime.faults import Retry
+from tests.commserve.office import Office, machine
+
+SETTINGS = {"address": "vc1.example.com", "user": "backup"}
+
+
+def vcenter(office: Office, agent: str) -> str:
+    key = public_der(new_key().public_key())
+    with office.store.writing() as connection:
+        connection.execute(sa.update(agents).where(agents.c.id == agent).values(sealing_key=key))
+    return office.hypervisor("vc1", kind="vcenter", settings=SETTINGS, agents=[agent], secret="a password")
+
+
+def test_a_vcenter_is_watched_once_it_was_discovered(office: Office) -> None:
+    vsa = office.agent()
+    key = vcenter(office, vsa)
+    office.look()
+    assert office.jobs(kind="watch") == []
+    office.discover(key, machine("web"))
+    office.look()
+    office.look()
+    (job,) = office.jobs(kind="watch")
+    assert (job.hypervisor_id, job.arguments["seconds"]) == (key, 3600)
+
+
+def test_a_watch_that_ended_is_followed_by_another_and_one_that_failed_after_a_while(office: Office) -> None:
+    vsa = office.agent()
+    office.discover(vcenter(office, vsa), machine("web"))
+    office.look()
+    (job,) = [each for each in office.lease(vsa, 4) if each.kind == "watch"]
+    office.report(job, "DONE", result={"changes": 0})
+    office.look()
+    assert len(office.jobs(kind="watch")) == 2
+    (job,) = [each for each in office.lease(vsa, 4) if each.kind == "watch"]
+    office.report(job, "FAILED", failure=Failure("vsa.hypervisor_refused", "no", Retry.NEVER))
+    office.look()
+    assert len(office.jobs(kind="watch")) == 2
+    office.look(minutes=6)
+    assert len(office.jobs(kind="watch")) == 3
+
+
+def test_a_directory_of_images_is_not_watched(office: Office) -> None:
+    office.discover(office.hypervisor(), machine("web"))
+    office.look()
+    assert office.jobs(kind="watch") == []
