@@ -134,12 +134,14 @@ class HeldMachine:
                 self._about[disk.key]["changed_bytes"] = sum(extent.length for extent in changes.extents)
                 self._about[disk.key]["changed_areas"] = len(changes.extents)
             guarded = GuardedDisk(self._opened(disk), self._guard)
+            self._connection.counts.disk_read(self._about[disk.key]["read"])
             log().info("disk", key=disk.key, transport=self._transports[disk.key], **self._about[disk.key])
             found.append(Source(disk.key, guarded, changes.extents, disk.change_id, self._why.wish.proof_days))
         return found
 
     def distrust(self, key: str) -> None:
         self._distrusted.add(key)
+        self._connection.counts.tracking_wrong()
 
     def let_go(self) -> None:
         if self._removal is None and self._taken is not None:
@@ -168,7 +170,7 @@ class HeldMachine:
 
     def begin(self) -> None:
         """Up to a snapshot that can be read. Raises; then `end` leaves nothing."""
-        self._snapshots.remove_orphans()
+        self._connection.counts.orphans_removed(self._snapshots.remove_orphans())
         about = self._look()
         if about["runtime"].consolidationNeeded:
             self._consolidate()
@@ -275,6 +277,7 @@ class HeldMachine:
                 self._why.warn(f"after the snapshot was removed: {fault}")
         finally:
             self._lifetime = self._why.clock.monotonic_seconds() - self._taken_at
+            self._connection.counts.snapshot_ended(self._lifetime, removed=self._removed)
 
     def _begin_anew(self) -> None:
         about = self._connection.properties(self._machine, "snapshot")

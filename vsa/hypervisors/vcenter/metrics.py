@@ -27,6 +27,25 @@ class VcenterMetrics:
             "ingot_vcenter_logins_again", "Sessions that ended under us and were renewed.", [_LABEL], registry=to
         )
         self.machines = Gauge("ingot_vcenter_machines", "Machines of the last inventory.", [_LABEL], registry=to)
+        self.snapshots = Histogram(
+            "ingot_vcenter_snapshot_seconds",
+            "Lives of our snapshots.",
+            [_LABEL],
+            registry=to,
+            buckets=(60, 600, 3600, 6 * 3600, 24 * 3600),
+        )
+        self.left = Counter(
+            "ingot_vcenter_snapshots_left", "Snapshots of ours that could not be removed.", [_LABEL], registry=to
+        )
+        self.orphans = Counter(
+            "ingot_vcenter_orphans_removed", "Snapshots that leases left and others removed.", [_LABEL], registry=to
+        )
+        self.disks = Counter(
+            "ingot_vcenter_disks_read", "Disks read, by how: full, incremental.", [_LABEL, "how"], registry=to
+        )
+        self.wrong = Counter(
+            "ingot_vcenter_tracking_wrong", "Disks whose change tracking was found wrong.", [_LABEL], registry=to
+        )
         self.behind = Gauge(
             "ingot_vcenter_seconds_behind", "Age of the last news of the live inventory.", [_LABEL], registry=to
         )
@@ -59,6 +78,23 @@ class Counts:
     def machines(self, count: int) -> None:
         """The last inventory has so many."""
         self._metrics.machines.labels(self._address).set(count)
+
+    def snapshot_ended(self, seconds: float, *, removed: bool) -> None:
+        """One of ours, after so long."""
+        self._metrics.snapshots.labels(self._address).observe(seconds)
+        if not removed:
+            self._metrics.left.labels(self._address).inc()
+
+    def orphans_removed(self, count: int) -> None:
+        self._metrics.orphans.labels(self._address).inc(count)
+
+    def disk_read(self, how: str) -> None:
+        """Whole or only what changed."""
+        self._metrics.disks.labels(self._address, how).inc()
+
+    def tracking_wrong(self) -> None:
+        """Of a disk, found by reading what it called unchanged."""
+        self._metrics.wrong.labels(self._address).inc()
 
     @contextmanager
     def behind(self, age_seconds: Callable[[], float]) -> Iterator[None]:

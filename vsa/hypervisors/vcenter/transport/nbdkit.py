@@ -60,14 +60,14 @@ class NbdkitTransport:
     def open(self, place: DiskPlace) -> OpenDisk:
         child = _Child(self._vddk, place)
         try:
-            client = child.connect(self._clock)
-            disk = _ChildDisk(client, place.file, child)
-            if disk.size != place.size:
-                raise DiskResized(f"{place.file}: expected {place.size} bytes, found {disk.size}")
-            return disk
+            disk = _ChildDisk(child.connect(self._clock), place.file, child)
         except BaseException:
             child.end()
             raise
+        if disk.size != place.size:
+            disk.close()
+            raise DiskResized(f"{place.file}: expected {place.size} bytes, found {disk.size}")
+        return disk
 
     def overwrite(self, place: DiskPlace, *, reads_zero: bool) -> OpenTarget:
         child = _Child(self._vddk, place, writes=True)
