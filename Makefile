@@ -18,7 +18,7 @@ demo-vsphere: $(KERNELS)  ## the same with machines of a vCenter, which is simul
 	@$(BIN)/python -m tests.sim.demo
 
 test: $(KERNELS)
-	$(BIN)/python -m pytest -m "not torture"
+	$(BIN)/python -m pytest -m "not torture" -n 3 --dist loadfile --no-loadscope-reorder
 
 check: style types arrows kernel-style kernel-warnings
 

@@ -1,5 +1,7 @@
 """Property tests: the same examples each time, and no deadline, because the machine may be busy.
 
+Where tests run side by side (`make test`), a file of them is one worker's, and what waits most begins first.
+
 Servers of S3 that tests share: each starts when a test first asks for it, and ends with the tests.
 """
 
@@ -20,6 +22,11 @@ settings.register_profile("ingot", deadline=None, derandomize=True, database=Non
 # `make torture`: other examples every time, and so many of them. A failure prints what repeats it.
 settings.register_profile("torture", deadline=None, max_examples=5000, print_blob=True, database=None)
 settings.load_profile(os.environ.get("INGOT_EXAMPLES", "ingot"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for real services first: the rest fits in beside it."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/system/", "tests/ingot/test_demo")))
 
 
 @pytest.fixture(scope="session")
