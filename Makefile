@@ -18,7 +18,7 @@ demo-vsphere: $(KERNELS)  ## the same with machines of a vCenter, which is simul
 	@$(BIN)/python -m tests.sim.demo
 
 test: $(KERNELS)
-	$(BIN)/python -m pytest -m "not torture" -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not torture" -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 check: style types arrows kernel-style kernel-warnings
 

@@ -24,6 +24,10 @@ COMMSERVE_NAME = "commserve.ingot"
 MESSAGE_BYTES_MAX = 8 << 20
 BULK_BYTES = 512 << 10  # of a raw message in a stream of bytes
 
+# gRPC asks for the certificate of a connection that is just accepted also after its server is gone, through a pointer
+# that nothing keeps valid: what it asks lives as long as the process.
+_ASKED: list[grpc.ServerCredentials] = []
+
 _AGENT = re.compile(r"ingot://agent/(vsa|mediaagent)/([0-9a-f-]{1,64})")
 _KEEPALIVE_MS = 30_000
 _LEAST_PING_MS = 10_000  # what a server bears on a quiet stream before it says GOAWAY
@@ -100,7 +104,7 @@ class Server:
             ("grpc.http2.min_recv_ping_interval_without_data_ms", _LEAST_PING_MS),
             ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_MS),
         ]
-        self._identity = identity
+        self._identity = self._shown = identity
         self._server = grpc.server(
             self._pool,
             interceptors=[FaultsOnTheWire()],
@@ -110,17 +114,21 @@ class Server:
         for add in handlers:
             add(self._server)
         credentials = grpc.dynamic_ssl_server_credentials(
-            self._configuration(), self._configuration, require_client_authentication=True
+            _configuration(identity), self._changed, require_client_authentication=True
         )
+        _ASKED.append(credentials)
         try:
             self.port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise AddressUnavailable(f"{address}: cannot be listened at: {error}") from error
         self._server.start()
 
-    def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        pair = (self._identity.key, self._identity.chain)
-        return grpc.ssl_server_certificate_configuration([pair], self._identity.authority)
+    def _changed(self) -> Any:  # what the stubs do not know: None, where nothing changed
+        """Asked for each connection. Nothing new where it can be, because gRPC swaps under connections that begin."""
+        if self._identity is self._shown:
+            return None
+        self._shown = self._identity
+        return _configuration(self._shown)
 
     def use(self, identity: Identity) -> None:
         """The certificate for connections from now on."""
@@ -130,3 +138,7 @@ class Server:
         """Take no new calls, and give running ones so long."""
         self._server.stop(grace_seconds).wait()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _configuration(identity: Identity) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(identity.key, identity.chain)], identity.authority)

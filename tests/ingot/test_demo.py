@@ -31,7 +31,7 @@ def test_a_demo_that_brings_back_other_bytes_fails_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("ingot.demo.same_bytes", lambda *_: False)
     monkeypatch.setattr(
-        "ingot.demo.Demo._scheduled", lambda demo, rest: demo._asked(rest)
+        "ingot.demo._Demo._scheduled", lambda demo, rest: demo._asked(rest)
     )  # no full minute to wait for
     said = door.run("demo", door.image(), "--directory", "work")
     assert said.code == 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -140,3 +143,22 @@ def test_nobody_there_is_unreachable_and_a_late_answer_is_slow(authority: Author
 def test_an_address_that_is_taken_is_named(authority: Authority) -> None:
     with serving(authority.commserve(), Answers()) as address, pytest.raises(AddressUnavailable, match=address):
         Server(authority.commserve(), address, 2, [])
+
+
+def test_a_renewed_certificate_is_shown_to_who_connects_from_then_on(authority: Authority) -> None:
+    """The server begins with one that is over."""
+    over = authority.issue("ingot://commserve", "commserve.ingot", serves=True, days=-1)
+    server = Server(over, "127.0.0.1:0", 4, [lambda server: add_AgentsServicer_to_server(Answers(), server)])
+    address = f"127.0.0.1:{server.port}"
+    with pytest.raises(PeerUnreachable):
+        register(address, authority.agent("vsa", VSA))
+    server.use(authority.commserve())
+    assert register(address, authority.agent("vsa", VSA))
+    server.stop(0)
+
+
+def test_servers_that_come_and_go_under_connections_bring_no_process_down() -> None:
+    """In a process of its own, because what went wrong was memory that was freed."""
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.proto.coming_and_going"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr[:2000]
