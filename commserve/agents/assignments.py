@@ -110,12 +110,12 @@ def _discover(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, ag
 
 
 def _watch(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, *_: Any) -> None:
-    hypervisor = _hypervisor(connection, job, agent)
+    hypervisor = _hypervisor(connection, job.hypervisor_id, agent)
     to.watch.CopyFrom(agents_pb2.Watch(hypervisor=hypervisor, seconds=job.arguments["seconds"]))
 
 
 def _check(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, *_: Any) -> None:
-    to.check.hypervisor.CopyFrom(_hypervisor(connection, job, agent))
+    to.check.hypervisor.CopyFrom(_hypervisor(connection, job.hypervisor_id, agent))
 
 
 def _backup(
