@@ -28,7 +28,7 @@ _SECRETS = re.compile(  # every repetition is bounded or anchored: logs are long
     rb"|(?<![\w-])[\w-]{1,64}\.[\w-]{16,128}\.[0-9a-f]{64}"  # join tokens
     rb"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----.{1,8000}?-----END [A-Z ]{0,20}PRIVATE KEY-----"
     rb"|(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])"  # key files, and whatever else has their form
-    rb"|(?i:AWS_[A-Z_]{1,40}|password|passphrase|secret)\s{0,4}[=:]\s{0,4}\S{1,200}",
+    rb"|(?i:AWS_[A-Z_]{1,40}|(?:password|passphrase|secret)\w{0,40})\"?\s{0,4}[=:]\s{0,4}(?:\"[^\"\n]{0,4000}\"|\S{1,200})",
     re.DOTALL,
 )
 

@@ -40,7 +40,10 @@ def serve(settings: MediaAgentSettings) -> None:
     metrics = MetricsServer(registry, settings.metrics.host, settings.metrics.port)
     pools = OpenPools()
     store = PoolStore(settings.state, clock)
-    listed = [store.listed(pool.name, pool.url, pool.key_file) for pool in settings.pools]
+    listed = [
+        store.listed(pool.name, pool.url, None if pool.key_file is None else pool.key_file.path())
+        for pool in settings.pools
+    ]
     kept = PoolsServed(store, listed, pools, verify)
     servers: list[MediaAgentServer] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.settings import at_least, check_daemon, one_of, split
+from runtime.settings import Secret, at_least, check_daemon, one_of, split
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PoolSettings:
 
     name: str
     url: str
-    key_file: Path | None = None  # none: the repository is not encrypted
+    key_file: Secret | None = None  # none: the repository is not encrypted
 
 
 @dataclass(frozen=True)

@@ -40,15 +40,8 @@ class Secret:
 
     place: str
 
-    def read(self) -> str:
-        """The secret without the newline that ends it. Raises SettingsInvalid."""
-        path = self._path()
-        try:
-            return path.read_text().removesuffix("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsInvalid(f"{path}: expected a file with a secret: {error}") from error
-
-    def _path(self) -> Path:
+    def path(self) -> Path:
+        """The file. Raises SettingsInvalid where systemd passed no such credential."""
         name = self.place.removeprefix("local:")
         if name == self.place:
             return Path(self.place)

@@ -65,17 +65,21 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load(Example, tmp_path / "none.toml")
 
 
-def test_secrets_are_read_from_files_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_files_or_credentials_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "db").write_text("hunter2\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for place in ("local:db", str(tmp_path / "db")):
         secret = Secret(place)
-        assert secret.read() == "hunter2"
+        assert secret.path().read_text() == "hunter2\n"
         assert "hunter2" not in repr(secret) + str(shown(Example("a", Path("/s"), secret)))
 
 
-@pytest.mark.parametrize("place", ["local:db", "local:../db", "/does/not/exist"])
-def test_a_secret_that_is_not_there_is_named(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("directory", [None, "/run/credentials"])
+def test_a_credential_that_systemd_does_not_pass_is_named(
+    directory: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    with pytest.raises(SettingsInvalid, match=place.partition(":")[2] or place):
-        Secret(place).read()
+    if directory is not None:
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", directory)
+    with pytest.raises(SettingsInvalid, match="local:"):
+        Secret("local:../db").path()

@@ -110,6 +110,13 @@ def id_of(rest: Rest, resource: str, name: str) -> str:
     raise NameUnknown(f"{resource}: expected one that is there, found {name!r}")
 
 
+def agents_of(rest: Rest, role: str, names: list[str] | None) -> list[str]:
+    """The ids of the agents with these names; without names, of all that have this role and are not revoked."""
+    if names:
+        return [id_of(rest, "agents", name) for name in names]
+    return [str(each["id"]) for each in rest.all("/agents", role=role) if each["state"] in ("active", "draining")]
+
+
 def names_by_id(rest: Rest, resource: str) -> dict[str, str]:
     """For lists that name other things."""
     return {str(item["id"]): str(item["name"]) for item in rest.all(f"/{resource}")}

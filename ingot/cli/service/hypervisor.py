@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ingot.cli.service.asking import Door, asking, id_of, said, tell, text
+from ingot.cli.service.asking import Door, agents_of, asking, id_of, said, tell, text
 from ingot.cli.service.hypervisor_settings import Kind, images_settings, vcenter_password, vcenter_settings
 from ingot.quantities import count_text
 
@@ -73,13 +73,12 @@ def add(
         secret = vcenter_password(password_file, door.screen)
     else:
         settings, secret = images_settings(images), None
-    agents = agent or [str(each["name"]) for each in door.rest.all("/agents", role="vsa")]
     body = {
         "name": name,
         "kind": kind.value,
         "settings": settings,
         "secret": secret,
-        "agents": [id_of(door.rest, "agents", each) for each in agents],
+        "agents": agents_of(door.rest, "vsa", agent),
     }
     return said(door, door.rest.post("/hypervisors", body), f"added {name}")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ingot.cli.service.asking import Door, asking, id_of, said, tell, text
+from ingot.cli.service.asking import Door, agents_of, asking, id_of, said, tell, text
 
 _SECRET_FORM = (
     'of an s3:// URL: {"access_key_id": "...", "secret_access_key": "..."}, and "session_token" of temporary ones'
@@ -53,9 +53,7 @@ def add(
     from ingot.cli.secret import document_in
     from ingot.cli.service.job import followed
 
-    agents = agent or [str(each["name"]) for each in door.rest.all("/agents", role="mediaagent")]
-    body: dict[str, Any] = {"name": name, "url": url}
-    body["agents"] = [id_of(door.rest, "agents", each) for each in agents]
+    body: dict[str, Any] = {"name": name, "url": url, "agents": agents_of(door.rest, "mediaagent", agent)}
     if secret_file is not None:
         body["secret"] = document_in(secret_file, door.screen)
     pool = door.rest.post("/pools", body)

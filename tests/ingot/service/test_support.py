@@ -21,7 +21,9 @@ SECRETS = [
     b"ab" * 32,
     b"AWS_SECRET_ACCESS_KEY=abc/def",
     b"passphrase: hunter2",
+    b"password=hunter2",
 ]
+MEMBERS = [b"password", b"secret", b"secret_access_key"]
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -30,6 +32,15 @@ def test_what_looks_like_a_secret_is_struck_out(secret: bytes) -> None:
     assert secret not in found
     assert found.startswith(b'{"event": "x"')
     assert found.endswith(b"next line")
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_so_is_what_lies_under_a_name_of_secrets_in_json_and_in_toml(name: bytes) -> None:
+    found = struck(b'{"event": "x", "' + name + b'": "hunter 2", "next": "member"}')
+    assert b"hunter" not in found
+    assert found.startswith(b'{"event": "x"')
+    assert found.endswith(b'"next": "member"}')
+    assert b"hunter" not in struck(name + b' = "hunter 2"')
 
 
 @given(st.lists(st.sampled_from([b"job 0198c2f4", b"c/0000000001/00000a", b"2026-01-01T00:00:00Z", b"12345"])))
