@@ -136,6 +136,17 @@ class Datacenter(Entity):
         return [self.machines, self.hosts, self.datastores, self.networks]
 
 
+class Browser(Simulated):
+    """What machines a cluster can have. Control: `versions` of virtual hardware that can be made."""
+
+    kind = vim.EnvironmentBrowser
+
+    def __init__(self, vcenter: Any) -> None:
+        super().__init__(vcenter, vcenter.new_id("envbrowser-"))
+        self.versions = ["vmx-17", "vmx-18", "vmx-19", "vmx-20", "vmx-21"]
+        vcenter.add(self)
+
+
 class Cluster(Entity):
     """Hosts, and their root pool."""
 
@@ -146,10 +157,12 @@ class Cluster(Entity):
         "resourcePool": lambda self: self.pool.ref,
         "datastore": lambda self: [each.ref for each in self.datacenter.datastores.children],
         "network": lambda self: [each.ref for each in self.datacenter.networks.children],
+        "environmentBrowser": lambda self: self.browser.ref,
     }
 
     def __init__(self, vcenter: Any, name: str, datacenter: Datacenter) -> None:
         super().__init__(vcenter, name, datacenter.hosts)
+        self.browser = Browser(vcenter)
         datacenter.hosts.children.append(self)
         self.datacenter = datacenter
         self.hosts: list[Host] = []
@@ -372,3 +385,13 @@ def create_folder(call: Call, folder: Folder, name: str) -> Any:
     made = Folder(call.vcenter, name, None, folder.letter)
     folder.put(made)
     return made.ref
+
+
+@serves(vim.EnvironmentBrowser, "QueryConfigOptionDescriptor", "System.View")
+def query_versions(call: Call, browser: Browser) -> list[Any]:
+    return [
+        vim.vm.ConfigOptionDescriptor(
+            key=each, description=f"ESXi compatible, {each}", createSupported=True, runSupported=True
+        )
+        for each in browser.versions
+    ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from media.recovery_point import Machine, RecoveryPoint, read_commit, read_point
 from proto import agents_pb2
@@ -40,7 +43,7 @@ class Site:
             "address": vcenter.address,
             "user": vcenter.user,
             "authority": vcenter.certificate.read_text(),
-            "nbd": {"vddk": "/opt/vddk", "program": str(NBDKIT)},
+            "nbd": {"vddk": "/opt/vddk"},
         }
         return agents_pb2.Hypervisor(
             id=vcenter.name,
@@ -120,7 +123,9 @@ class Site:
 @contextmanager
 def site(served: Served) -> Iterator[Site]:
     made = Site(served)
-    try:
-        yield made
-    finally:
-        made.known.close()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", f"{NBDKIT.parent}:{os.environ['PATH']}")
+        try:
+            yield made
+        finally:
+            made.known.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,25 @@ import pytest
 from pyVmomi import vim
 
 from proto import agents_pb2
-from proto.agent.work import WorkCancelled
+from proto.agent.work import Work, WorkCancelled
+from runtime.faults import Fault
 from tests.mediaagent.served import serving
 from tests.sim.vcenter.inventory import Network
 from tests.sim.vcenter.sim_machine import SimMachine
 from tests.sim.vcenter.vcenter import Vcenter
 from tests.system.vsphere.site import Site, site
 from vsa.faults import (
+    DatastoreFull,
+    HardwareUnsupported,
     IdentityTaken,
     MachineExists,
     MachineMissing,
     MachineRunning,
+    MachineUnfit,
     PlaceMissing,
     RestoreUnfit,
 )
+from vsa.hypervisors.vcenter.privileges import NEEDS
 
 MIB = 1 << 20
 IN_PLACE, ATTACH = agents_pb2.MachineTarget.IN_PLACE, agents_pb2.MachineTarget.ATTACH
@@ -275,6 +280,66 @@ def test_a_place_that_is_not_there_is_named_before_anything_is_made(
     assert vcenter.faults.calls.get("CreateVM_Task", 0) == calls
 
 
+def test_a_machine_too_new_for_a_cluster_is_not_made_there(vcenter: Vcenter, agent: Site, tmp_path: Path) -> None:
+    point = agent.protect(vcenter, machine(vcenter, "new1", (MIB,)))
+    with Vcenter(tmp_path / "old", name="old") as old:
+        old.cluster.browser.versions = ["vmx-13", "vmx-17"]
+        with pytest.raises(HardwareUnsupported, match="vmx-20: expected one that can be made there: vmx-13, vmx-17"):
+            agent.restore(point, old)
+        assert "new1" not in names(old)
+
+
+def test_disks_that_do_not_fit_are_not_begun(vcenter: Vcenter, agent: Site, tmp_path: Path) -> None:
+    point = agent.protect(vcenter, machine(vcenter, "big1", (4 * MIB,)))
+    with Vcenter(tmp_path / "full", name="full") as full:
+        full.datastore.free_bytes = MIB // 2
+        with pytest.raises(DatastoreFull, match="datastore datastore1"):
+            agent.restore(point, full)
+        agent.restore(point, full, datastores={"datastore1": "datastore2"})
+        assert full.machine("big1").machine.config.files.vmPathName.startswith("[datastore2]")
+
+
+@pytest.mark.usefixtures("clean")
+def test_what_can_only_be_said_late_is_a_warning_and_costs_no_machine(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "late1", (MIB,))
+    point = agent.protect(vcenter, was)
+    vcenter.faults.plan("ReconfigVM_Task", "InvalidState", where="task")
+    vcenter.faults.plan("PowerOnVM_Task", "InsufficientResourcesFault", where="task")
+
+    agent.restore(point, vcenter, name="late1-restored", power_on=True)
+
+    assert everything(vcenter.machine("late1-restored")) == everything(was)
+    assert [line.partition(":")[0] for line in agent.warnings] == [
+        "its boot order and its video card's settings do not come back",
+        "it is restored, and cannot be turned on",
+    ]
+    assert agent.protect(vcenter, vcenter.machine("late1-restored"))
+    with pytest.raises(MachineExists) as taken:
+        agent.restore(point, vcenter, name="late1-restored")
+    assert "half-made" not in str(taken.value)
+
+
+def test_a_user_with_the_documented_privileges_and_no_other_restores(agent: Site, tmp_path: Path) -> None:
+    with Vcenter(tmp_path / "least", name="least") as least:
+        was, other = machine(least, "least1"), machine(least, "least2", (MIB,), powered_on=False)
+        least.user, least.password = "backup@vsphere.local", "Least-Secret-1"
+        least.sessions.password_by_user[least.user] = least.password
+        least.authorization.add_role("Ingot", {need.privilege for need in NEEDS})
+        least.authorization.set(least.user, "Ingot", least.root)
+        point = agent.protect(least, was)
+        held = everything(was)
+
+        agent.restore(point, least, name="least1-restored", power_on=True)
+        assert agent.warnings == []
+        agent.restore(point, least, how=IN_PLACE, power_off=True)
+        agent.restore(
+            point, least, how=ATTACH, disks=[1], machine=f"{least.instance_uuid}:{other.instance_uuid}", power_on=True
+        )
+
+        assert everything(least.machine("least1-restored")) == everything(was) == held
+        assert everything(other)[1] == held[1]
+
+
 def test_a_name_that_is_taken_is_refused(vcenter: Vcenter, agent: Site) -> None:
     point = agent.protect(vcenter, machine(vcenter, "taken1", (MIB,)))
 
@@ -329,6 +394,8 @@ def test_what_cannot_be_removed_again_is_told(vcenter: Vcenter, agent: Site) -> 
         agent.restore(point, vcenter, name="fail2-restored", begun=cancelled)
 
     assert any("fail2-restored is left half-made" in line for line in agent.warnings)
+    with pytest.raises(MachineUnfit, match="half-made by the restore of job"):
+        agent.protect(vcenter, vcenter.machine("fail2-restored"))
     with pytest.raises(MachineExists, match="half-made by the restore of job"):
         agent.restore(point, vcenter, name="fail2-restored")
 
@@ -376,3 +443,58 @@ def test_an_answer_that_is_lost_makes_no_second_machine(vcenter: Vcenter, agent:
 
     assert [each.name for each in vcenter.machines() if each.name.startswith("lost1-")] == ["lost1-restored"]
     assert everything(vcenter.machine("lost1-restored")) == everything(was)
+
+
+@pytest.mark.usefixtures("clean")
+@pytest.mark.parametrize(
+    ("method", "fault", "where"),
+    [
+        ("CreateVM_Task", "NoDiskSpace", "task"),
+        ("CreateVM_Task", "InvalidDeviceSpec", "call"),
+        ("nbd.open", "NotSupported", "call"),
+        ("ReconfigVM_Task", "InvalidState", "task"),
+    ],
+)
+def test_wherever_a_restore_fails_no_machine_is_left(
+    vcenter: Vcenter, agent: Site, method: str, fault: str, where: str
+) -> None:
+    if "fail3" not in names(vcenter):
+        machine(vcenter, "fail3", (MIB,))
+    point = agent.protect(vcenter, vcenter.machine("fail3"))
+    vcenter.faults.plan(method, fault, where=where, times=9)
+
+    with pytest.raises(Fault):
+        agent.restore(point, vcenter, name="fail3-restored")
+
+    assert "fail3-restored" not in names(vcenter)
+    assert not [line for line in agent.warnings if "half-made" in line]
+
+
+def test_wherever_a_restore_is_cancelled_no_machine_is_left(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "stop1", (MIB,))
+    point = agent.protect(vcenter, was)
+
+    def cancelled_at(count: int) -> Callable[[Work], None]:
+        def begun(work: Work) -> None:
+            check, left = work.check, [count]
+
+            def checked() -> None:
+                left[0] -= 1
+                if left[0] == 0:
+                    work.cancel("by a person")
+                check()
+
+            work.check = checked  # type: ignore[method-assign]
+
+        return begun
+
+    for count in range(1, 200):
+        try:
+            agent.restore(point, vcenter, name="stop1-restored", begun=cancelled_at(count))
+        except WorkCancelled:
+            assert "stop1-restored" not in names(vcenter), count
+        else:
+            break
+
+    assert count > 5
+    assert everything(vcenter.machine("stop1-restored")) == everything(was)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +81,23 @@ def test_a_machine_is_discovered_backed_up_incrementally_and_restored(tmp_path: 
         assert result["snapshot"]["removed"]
         assert web.snapshots == []
         assert_restores(running, web, result["recovery_point"])
+        held = [web.disk_bytes(number) for number in (0, 1)]
+        web.guest_write(0, 6 * MIB, b"and another")
+
+        ingot(running, "machine", "restore", "web", "--to-hypervisor", "vc", "--name", "web-restored", "--power-on")
+        ingot(running, "machine", "restore", "web", "--in-place", "--power-off")
+
+        for back in (web, vcenter.machine("web-restored")):
+            assert [back.disk_bytes(number) for number in (0, 1)] == held
+        assert vcenter.machine("web-restored").machine.power == "poweredOn"
+
+
+def ingot(running: Site, *words: str) -> None:
+    """A command of a person, which must end well."""
+    who = ["--commserve", running.services.url, "--token-file", str(running.services.token_file)]
+    command = [sys.executable, "-m", "ingot", *words, *who]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("service", ["vsa", "mediaagent", "commserve"])

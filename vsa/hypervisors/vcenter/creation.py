@@ -34,8 +34,12 @@ def find_half_made(connection: Connection, destination: Destination, name: str, 
 
 def mark_of(connection: Connection, machine: Any) -> str:
     """The job that has it half-made; empty for a machine like any other."""
-    options = connection.properties(machine, "config.extraConfig").get("config.extraConfig") or []
-    return next((str(each.value) for each in options if each.key == MARK), "")
+    return half_made_by(config_of(connection, machine))
+
+
+def half_made_by(config: Any) -> str:
+    """The same, told by its config."""
+    return next((str(each.value) for each in config.extraConfig or [] if each.key == MARK), "")
 
 
 def make(connection: Connection, destination: Destination, spec: Any, check: Check) -> Any:

@@ -23,6 +23,7 @@ from runtime.logs import log
 from vsa.faults import MachineMissing, MachineUnfit, TransportFailed
 from vsa.hypervisors import DiskSeen, MachineSeen, Purpose
 from vsa.hypervisors.vcenter.connection import Connection
+from vsa.hypervisors.vcenter.creation import half_made_by
 from vsa.hypervisors.vcenter.disks import MachineDisk, disks_of
 from vsa.hypervisors.vcenter.guards import Floors, Guard, GuardedDisk
 from vsa.hypervisors.vcenter.limits import Limits
@@ -56,6 +57,9 @@ def holding(ways: Ways, machine_id: str, why: Purpose) -> Iterator[HeldMachine]:
     about = connection.properties(machine, "name", "config", "runtime", "guest", "snapshot", "datastore")
     if about["config"].template:
         raise MachineUnfit(f"{about['name']}: it is a template, which no snapshot can be made of")
+    restoring = half_made_by(about["config"])
+    if restoring:
+        raise MachineUnfit(f"{about['name']}: it is half-made by the restore of job {restoring}")
     stores = frozenset(str(each._moId) for each in about.get("datastore") or [])
     host = str(about["runtime"].host._moId)
     with ExitStack() as stack:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pyVmomi import vim
 
 from media.disk import Disk
+from media.faults import SourceFault
 from media.recovery_point import JSON
 from proto.agent.work import LeaseLost
 from runtime.faults import Fault
 from runtime.logs import log
-from vsa.faults import DescriptionInvalid, MachineMissing, RestoreUnfit
+from vsa.faults import DescriptionInvalid, HypervisorFailed, MachineMissing, RestoreUnfit
 from vsa.hypervisors.receiving import DiskWanted, OpenTarget, Order
 from vsa.hypervisors.vcenter import creation
 from vsa.hypervisors.vcenter.connection import Connection
@@ -94,7 +95,10 @@ class ReceivedMachine:
         for step in self.completing:
             step()
         if self._order.power_on:
-            creation.turn_on(self._connection, self.machine, self._order.check)
+            try:
+                creation.turn_on(self._connection, self.machine, self._order.check)
+            except SourceFault as fault:  # it is all there: nothing to remove, and nothing to do again
+                self._order.warn(f"it is restored, and cannot be turned on: {fault}")
 
     def take(self, wanted: DiskWanted, device: Any, *, empty: bool) -> None:
         """A disk of the recovery point has its place now."""
@@ -126,7 +130,7 @@ def _new(connection: Connection, transport: Transport, order: Order, saved: Save
         if order.keep_identity:
             creation.check_identity(connection, saved.config)
         order.check()
-        machine = creation.make(connection, destination, spec, order.check)
+        machine = _made(connection, destination, spec, order)
     else:
         machine = half_made
     received = ReceivedMachine(connection, transport, order, machine)
@@ -139,7 +143,7 @@ def _new(connection: Connection, transport: Transport, order: Order, saved: Save
             received.take(wanted, device_by_key[own[device.key]], empty=half_made is None)
         received.completing = [
             lambda: _put_nvram(connection, destination, order, saved, made),
-            lambda: creation.reconfigure(connection, machine, late(saved.config, made), order.check),
+            lambda: _set_late(connection, machine, order, late(saved.config, made)),
             lambda: _put_custom_values(connection, machine, order, saved),
             lambda: _put_tags(connection, machine, order, saved),
             lambda: creation.check_like(spec, creation.config_of(connection, machine)),
@@ -149,6 +153,20 @@ def _new(connection: Connection, transport: Transport, order: Order, saved: Save
         raise  # somebody else goes on with it
     except BaseException:
         _give_up(connection, machine, name, order)
+        raise
+
+
+def _made(connection: Connection, destination: Destination, spec: Any, order: Order) -> Any:
+    try:
+        return creation.make(connection, destination, spec, order.check)
+    except LeaseLost:
+        raise
+    except BaseException:
+        # It may be there all the same: made before it was cancelled, or before the answer was lost.
+        with suppress(Fault):
+            found = creation.find_half_made(connection, destination, spec.name, order.job)
+            if found is not None:
+                _give_up(connection, found, spec.name, order)
         raise
 
 
@@ -195,6 +213,15 @@ def _saved_disks(saved: Saved, disks: Sequence[DiskWanted]) -> list[Any]:
     if missing:
         raise DescriptionInvalid(f"disks: expected a device for each, found none for {missing[0]}")
     return [by_key[disk.key] for disk in disks]
+
+
+def _set_late(connection: Connection, machine: Any, order: Order, spec: Any) -> None:
+    """Late settings, and the mark goes; where they are refused, only that."""
+    try:
+        creation.reconfigure(connection, machine, spec, order.check)
+    except HypervisorFailed as fault:
+        order.warn(f"its boot order and its video card's settings do not come back: {fault}")
+        _mark(connection, machine, "", order)
 
 
 def _put_nvram(connection: Connection, destination: Destination, order: Order, saved: Saved, made: Any) -> None:
