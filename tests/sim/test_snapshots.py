@@ -81,5 +81,9 @@ def test_a_change_id_from_before_a_reset_is_refused(vcenter: Vcenter, service: A
     web.power_loss()
     taken = snapshot(machine)
     assert change_id(taken).partition("/")[0] != since.partition("/")[0]
-    with pytest.raises(vim.fault.FileFault):
+    with pytest.raises(vim.fault.FileFault) as lost:
         machine.QueryChangedDiskAreas(snapshot=taken, deviceKey=2000, startOffset=0, changeId=since)
+    assert [each.key for each in lost.value.faultMessage] == ["vim.hostd.vmsvc.cbt.noEpoch"]
+    with pytest.raises(vmodl.fault.InvalidArgument) as malformed:
+        machine.QueryChangedDiskAreas(snapshot=taken, deviceKey=2000, startOffset=0, changeId="nonsense")
+    assert malformed.value.invalidProperty == "changeId"

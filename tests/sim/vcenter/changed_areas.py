@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pyVmomi import vim, vmodl
@@ -10,6 +11,8 @@ from tests.sim.vcenter.machine import Machine
 from tests.sim.vcenter.objects import Call, serves
 from tests.sim.vcenter.snapshots import Snapshot
 from tests.sim.vcenter.tracking import AREAS_MAX, BLOCK_BYTES, TrackingLost
+
+_CHANGE_ID = re.compile(r"[0-9a-f -]+/[0-9]+")
 
 
 @serves(vim.VirtualMachine, "QueryChangedDiskAreas", "VirtualMachine.Provisioning.DiskRandomRead")
@@ -27,6 +30,8 @@ def query_changed_areas(
     size = disk.size if frozen is None else frozen.sizes.get(deviceKey, disk.size)
     if not 0 <= startOffset < size:
         raise vmodl.fault.InvalidArgument(invalidProperty="startOffset")
+    if changeId != "*" and not _CHANGE_ID.fullmatch(changeId):
+        raise vmodl.fault.InvalidArgument(invalidProperty="changeId")
     layers = disk.layers if frozen is None else frozen.layers.get(deviceKey, disk.layers)
     until = disk.tracking.live_change_id if frozen is None else frozen.change_ids.get(deviceKey)
     try:
@@ -51,5 +56,6 @@ def query_changed_areas(
 
 
 def _file_fault(file: str, reason: str) -> Any:
-    message = vmodl.LocalizableMessage(key=f"msg.changetracker.{reason}", message=f"Error in change tracking: {reason}")
+    key = f"vim.hostd.vmsvc.cbt.{reason}"
+    message = vmodl.LocalizableMessage(key=key, message=f"{key}: changes of {file} cannot be told")
     return vim.fault.FileFault(file=file, faultMessage=[message], msg=f"Error caused by file {file}")

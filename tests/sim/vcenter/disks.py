@@ -6,13 +6,13 @@ froze, so what a snapshot shows never changes, until consolidation moves the lay
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.sim.vcenter.extents import Extents, Range
+from tests.sim.vcenter.sparse import data_ranges
 from tests.sim.vcenter.tracking import Tracking
 
 _STEP = 4 << 20
@@ -55,17 +55,7 @@ class Layer:
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
-            at = first
-            while at < end:
-                try:
-                    here = os.lseek(file.fileno(), at, os.SEEK_DATA)
-                except OSError as error:
-                    if error.errno == errno.ENXIO:
-                        return
-                    raise
-                at = os.lseek(file.fileno(), here, os.SEEK_HOLE)
-                if here < end:
-                    yield here, min(at, end)
+            yield from data_ranges(file.fileno(), first, end)
 
     def read(self, first: int, end: int) -> bytes:
         data = b""

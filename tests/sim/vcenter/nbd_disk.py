@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.sim.vcenter.extents import Extents, Range
+from tests.sim.vcenter.sparse import data_ranges
 
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
 _NOTE_AFTER = 256  # writes
@@ -94,23 +94,9 @@ class LayeredDisk:
                 for here, there in held.within(first, end):
                     found.add(here, there)
             elif file is not None:
-                for here, there in _data_of(file, first, end):
+                for here, there in data_ranges(file, first, end):
                     found.add(here, there)
         return iter(found)
-
-
-def _data_of(file: int, first: int, end: int) -> Iterator[Range]:
-    at = first
-    while at < end:
-        try:
-            here = os.lseek(file, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
-        at = os.lseek(file, here, os.SEEK_HOLE)
-        if here < end:
-            yield here, min(at, end)
 
 
 def _punch(file: int, offset: int, length: int) -> None:

@@ -198,8 +198,10 @@ def serve(asked: Asked, library: Library) -> None:
     disk = LayeredDisk(library.opened, library.note_written, writes=not asked.readonly)
     path = Path(asked.options["unix"])
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
+        early = path.with_name(f"{path.name}~")
+        listener.bind(str(early))
         listener.listen()
+        early.rename(path)  # whoever sees it is answered
         if "pidfile" in asked.options:
             Path(asked.options["pidfile"]).write_text(f"{os.getpid()}\n")
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyVmomi import VmomiSupport, vim
 
+from tests.sim.vcenter.answering import not_authenticated
 from tests.sim.vcenter.inventory import Entity
 from tests.sim.vcenter.machine import Machine
 from tests.sim.vcenter.objects import Call, Simulated, serves
@@ -132,7 +133,7 @@ def find_child(call: Call, index: SearchIndex, entity: Any, name: str) -> Any:
 def fetch(call: Call, of: Simulated, prop: str) -> Any:
     """A property by itself, as pyVmomi asks for it."""
     if call.session is None and not (isinstance(of, ServiceInstance) or prop == "currentSession"):
-        raise call.vcenter.not_authenticated(of)
+        raise not_authenticated(of.ref)
     if prop == "currentSession" and of is call.vcenter.sessions:
         return None if call.session is None else call.session.shown()
     value = of.value(prop)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from tests.sim.vcenter.device_changes import grow
 from tests.sim.vcenter.disks import Disk
 from tests.sim.vcenter.machine import Machine
 from tests.sim.vcenter.power import take_away, turn
-from tests.sim.vcenter.reconfiguration import grow
 from tests.sim.vcenter.snapshots import Snapshot, every_snapshot, make, remove, stun
 
 _BLOCK = 1 << 20

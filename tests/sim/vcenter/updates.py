@@ -12,6 +12,7 @@ from typing import Any
 
 from pyVmomi import vmodl
 
+from tests.sim.vcenter.answering import not_authenticated
 from tests.sim.vcenter.objects import Call, Simulated, serves
 from tests.sim.vcenter.property_collector import PropertyCollector
 from tests.sim.vcenter.selection import Selection, written
@@ -114,7 +115,7 @@ def wait_for_updates(call: Call, collector: PropertyCollector, version: str = ""
         if state.cancelled != cancelled:
             raise vmodl.fault.RequestCanceled()
         if call.session is None or call.session.key not in call.vcenter.sessions.by_key:
-            raise call.vcenter.not_authenticated(collector)
+            raise not_authenticated(collector.ref)
         if call.vcenter.find(collector.moid) is None:
             raise vmodl.fault.ManagedObjectNotFound(obj=collector.ref)
         if call.vcenter.stopping:

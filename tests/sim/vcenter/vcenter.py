@@ -9,20 +9,19 @@ Everything simulated is guarded by `changes.lock`; tasks take it for the moment 
 
 from __future__ import annotations
 
-import itertools
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pyVmomi import vim, vmodl
+from pyVmomi import vim
 
+from tests.sim.vcenter.answering import answered
 from tests.sim.vcenter.authorization import ADMIN, Authorization
 from tests.sim.vcenter.blueprint import Blueprint, Likenesses
 from tests.sim.vcenter.certificate import Certificate
-from tests.sim.vcenter.changes import Changes
 from tests.sim.vcenter.clock import SimClock
 from tests.sim.vcenter.cloud import furnish
 from tests.sim.vcenter.custom_fields import CustomFields
@@ -38,12 +37,12 @@ from tests.sim.vcenter.inventory import (
     Host,
     Network,
     Portgroup,
-    Simulated,
     Switch,
 )
 from tests.sim.vcenter.machine import Machine
-from tests.sim.vcenter.objects import Call, served
+from tests.sim.vcenter.objects import Call, Simulated
 from tests.sim.vcenter.property_collector import PropertyCollector
+from tests.sim.vcenter.registry import Registry
 from tests.sim.vcenter.rooms import rooms
 from tests.sim.vcenter.service import OptionManager, SearchIndex, ServiceInstance
 from tests.sim.vcenter.sessions import Sessions
@@ -53,27 +52,22 @@ from tests.sim.vcenter.tags import Tags
 from tests.sim.vcenter.tasks import Tasks
 from tests.sim.vcenter.views import ViewManager
 
-GIB = 1 << 30
-T = TypeVar("T", bound=Simulated)
 _NAMESPACE = uuid.UUID("b9b0bd24-8a3c-4f2e-8d6a-6b4b0c0f2a11")
 
 
-class Vcenter:
+class Vcenter(Registry):
     """A context manager, or `start` and `stop`. `name` tells one vCenter from another: uuids are derived from it."""
 
     def __init__(self, directory: Path, *, name: str = "vc1", port: int = 0, hosts: int = 2, cloud: bool = False):
+        super().__init__()
         self.directory = directory
         self.name = name
         self.instance_uuid = str(uuid.uuid5(_NAMESPACE, name))
         self.clock = SimClock()
-        self.changes = Changes()
         self.faults = Faults()
-        self.objects: dict[str, Simulated] = {}
         self.unexpected: list[Exception] = []  # what went wrong in the simulator itself
-        self.loose_disks: list[Any] = []  # that no machine has
         self.stopping = False
         self.user, self.password = "administrator@vsphere.local", "Sim-Secret-1"
-        self._ids = itertools.count(1)
         self._quiesce_failures = 0
         self.workers = ThreadPoolExecutor(8, "task")
         self.tls = Certificate(directory / "certificate", name)
@@ -192,88 +186,6 @@ class Vcenter:
         switch = Switch(self, "DSwitch", self.datacenter, "50 1e 6d 21 5c 4a 0b 1a-7d 1c 5b 11 87 a4 90 01")
         Portgroup(self, "DPG-10", self.datacenter, switch)
 
-    def new_id(self, prefix: str) -> str:
-        return f"{prefix}{next(self._ids)}"
-
-    def add(self, entity: Simulated) -> None:
-        """A new object of the inventory."""
-        with self.changes.lock:
-            self.objects[entity.moid] = entity
-            self.changes.note_structure()
-
-    def keep(self, made: Simulated, session: Any) -> None:
-        """An object that lives as long as a session."""
-        self.objects[made.moid] = made
-        session.objects.append(made.moid)
-
-    def forget(self, moid: str) -> None:
-        with self.changes.lock:
-            self.objects.pop(moid, None)
-            self.changes.note_structure()
-
-    def find(self, moid: str) -> Simulated | None:
-        return self.objects.get(moid)
-
-    def need(self, ref: Any) -> Any:
-        """Raises ManagedObjectNotFound."""
-        found = self.objects.get(ref._moId)
-        if found is None or not isinstance(found.ref, type(ref)):
-            raise vmodl.fault.ManagedObjectNotFound(
-                obj=ref, msg="The object has already been deleted or has not been completely created"
-            )
-        return found
-
-    def each(self, kind: type[T]) -> Iterator[T]:
-        return (each for each in list(self.objects.values()) if isinstance(each, kind))
-
-    def machines(self) -> Iterator[Machine]:
-        return self.each(Machine)
-
-    def named(self, kind: type[T], name: str) -> T:
-        """The object of a kind by its name. Raises KeyError."""
-        for each in self.each(kind):
-            if getattr(each, "name", None) == name:
-                return each
-        raise KeyError(name)
-
-    def disks_on(self, datastore: Datastore) -> Iterator[Any]:
-        for machine in self.machines():
-            if not machine.is_untouched:
-                yield from (disk for disk in machine.disks.values() if disk.layers[-1].datastore is datastore)
-
-    def networks(self) -> Iterator[Network]:
-        return self.each(Network)
-
-    def disk_files(self) -> set[str]:
-        """The names of all vmdk that there are."""
-        machines = [each for each in self.machines() if not each.is_untouched]
-        disks = [*self.loose_disks, *(disk for each in machines for disk in each.disks.values())]
-        return {layer.file_name for disk in disks for layer in disk.layers}
-
-    def moved_small_files(self, before: str, after: str) -> None:
-        """A machine's directory moved to another datastore."""
-        old = self.datastore_of(before).path / before.partition("]")[2].strip()
-        new = self.datastore_of(after).path / after.partition("]")[2].strip()
-        if old.is_dir() and old != new:
-            new.mkdir(parents=True, exist_ok=True)
-            for file in old.iterdir():
-                file.rename(new / file.name)
-            old.rmdir()
-
-    def datastore_of(self, path: str) -> Datastore:
-        """Of `[name] path`. Raises InvalidDatastorePath."""
-        name = path.partition("]")[0].removeprefix("[")
-        try:
-            return self.named(Datastore, name)
-        except KeyError:
-            raise vim.fault.InvalidDatastorePath(datastorePath=path) from None
-
-    def network_of(self, card: Any) -> Network | None:
-        backing = card.backing
-        moid = backing.port.portgroupKey if hasattr(backing, "port") else getattr(backing.network, "_moId", "")
-        found = self.objects.get(moid)
-        return found if isinstance(found, Network) else None
-
     # Control
 
     def add_machine(self, name: str, disks: list[int], **how: Any) -> SimMachine:
@@ -325,36 +237,12 @@ class Vcenter:
 
     # Being called
 
-    def not_authenticated(self, on: Simulated) -> Any:
-        return vim.fault.NotAuthenticated(
-            object=on.ref, privilegeId="System.View", msg="The session is not authenticated."
-        )
-
     def call(self, request: Request, key: str, agent: str) -> tuple[Any, str]:
         """Answer a request in a session; the session's key, which login makes. Raises faults, and Cut."""
         self.faults.meet(request.method, request.moid)
         with self.changes.lock:
-            call = Call(self, self.sessions.find(key) if key else None, request.method, agent)
-            on = self.objects.get(request.moid)
-            if on is None or not issubclass(on.kind, request.kind):
-                if call.session is None:
-                    raise vim.fault.NotAuthenticated(object=request.kind(request.moid), privilegeId="System.View")
-                raise vmodl.fault.ManagedObjectNotFound(obj=request.kind(request.moid))
-            answer = served(on.kind, request.method)
-            if answer is None:
-                raise vmodl.fault.NotImplemented(msg=f"{request.kind.__name__}.{request.method} is not simulated")
-            if answer.needs_session and call.session is None:
-                raise self.not_authenticated(on)
-            if answer.privilege:
-                self.authorization.need(call.user, answer.privilege, on)
-            session = call.session
-            if session is not None:
-                session.calls += 1
-            try:
-                value = answer.answer(call, on, **request.arguments)
-            finally:
-                if session is not None:
-                    session.calls -= 1
-                    session.seen = self.clock.seconds()
+            session = self.sessions.find(key) if key else None
+            call = Call(self, session, request.method, agent)
+            value = answered(call, request)
         self.faults.meet_after(request.method, request.moid)
         return value, call.session.key if call.session is not None else ""
