@@ -100,14 +100,15 @@ def ingot(running: Site, *words: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("service", ["vsa", "mediaagent", "commserve"])
 @pytest.mark.torture
+@pytest.mark.parametrize("service", ["vsa", "mediaagent", "commserve"])
 def test_whoever_is_killed_the_machine_is_backed_up_and_nothing_is_left(tmp_path: Path, service: str) -> None:
     rng = random.Random(service)
     with opened(tmp_path) as (running, vcenter):
         web = vcenter.add_machine("web", [64 * MIB], change_tracking=True)
         web.guest_write(0, 0, rng.randbytes(60 * MIB))
         protect(running, vcenter)
+        assert running.backed_up(id_of(vcenter, web))["state"] == "DONE"
         for _ in range(6):
             scribble(rng, web, 10)
             job = running.rest.post(f"/machines/{id_of(vcenter, web)}/backup")
