@@ -249,8 +249,8 @@ class Loop:
                 break
             except Fault as fault:
                 log().warning("report not heard", code=fault.code, message=str(fault))
-                if work.over:
-                    break
+                if work.over or (self._stop.is_set() and work.kind in LASTING):
+                    break  # an agent that stops is not held up by what its lease ends as well
                 self._doze(_AGAIN_SECONDS)
         with self._changed:
             del self._work_by_id[work.assignment.id]
