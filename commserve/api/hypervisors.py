@@ -12,9 +12,9 @@ from commserve.access.roles import Permission
 from commserve.api.call import Call, posts, reads, writes
 from commserve.api.paging import Cursor, Limit, Page, page
 from commserve.api.shapes import Id, Input, Moment
-from commserve.faults import InUse, RequestInvalid
+from commserve.faults import InUse, RequestInvalid, SecretNeeded
 from commserve.inventory.continuing import adopt
-from commserve.inventory.kinds import check_secret, check_settings
+from commserve.inventory.kinds import check_secret, check_settings, needs_secret
 from commserve.jobs.states import ACTIVE, State
 from commserve.plans.promise import Name
 from commserve.store.tables import agents, hypervisor_agents, hypervisors, jobs
@@ -22,6 +22,7 @@ from commserve.trust.secrets import forget, seal_to
 
 router = APIRouter(prefix="/hypervisors", tags=["hypervisors"])
 SCOPES = {"hypervisor": hypervisors.c.id}
+_WHERE_SECRETS_GO = ("address", "user", "authority", "fingerprint")
 
 
 class HypervisorIn(Input):
@@ -100,6 +101,9 @@ def change_hypervisor(
     if found.kind != body.kind:
         raise RequestInvalid(f"kind: is {found.kind!r} and stays so; add another hypervisor")
     check_settings(body.kind, body.settings)
+    moved = [name for name in _WHERE_SECRETS_GO if body.settings.get(name) != found.settings.get(name)]
+    if moved and body.secret is None and needs_secret(body.kind):
+        raise SecretNeeded(f"settings.{moved[0]}: changed, so the secret has to come with it; it is not sent elsewhere")
     change = sa.update(hypervisors).where(hypervisors.c.id == hypervisor_id)
     call.connection.execute(change.values(**body.model_dump(exclude={"agents", "kind", "secret"})))
     _bind(call, hypervisor_id, body)

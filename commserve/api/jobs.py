@@ -13,13 +13,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from commserve.access.roles import Permission, scopes_of
+from commserve.access.roles import Permission, Scope, scopes_of
 from commserve.api.call import Call, posts, reads
 from commserve.api.paging import Cursor, Limit, Page, page
 from commserve.api.shapes import Id, Moment
 from commserve.faults import StateForbids
 from commserve.jobs.backlog import submit_one
-from commserve.jobs.kinds import URGENT, Wanted
+from commserve.jobs.kinds import ROLE, URGENT, Wanted
 from commserve.jobs.states import ACTIVE, ENDED, State
 from commserve.services import Services
 from commserve.store.tables import jobs, leases, runs
@@ -174,6 +174,12 @@ def retry_job(job_id: Id, call: Annotated[Call, posts(Permission.JOBS_RUN)]) -> 
     further = {"restore": Permission.POINTS_RESTORE, "expire": Permission.POINTS_EXPIRE}.get(found.kind)
     if further is not None:
         call.authorize(*scopes_of(row), permission=further)
+    elif ROLE[found.kind] == "mediaagent":
+        call.authorize(Scope("everything"), permission=Permission.POOLS_WRITE)
+    target = row["arguments"].get("machine") if found.kind == "restore" else None
+    if target:  # where it writes is not where the point came from
+        whole = Scope("hypervisor", target["hypervisor_id"])
+        call.authorize(Scope("everything"), whole, permission=Permission.POINTS_RESTORE)
     kept = {name: row[name] for name in Wanted.__dataclass_fields__ if name in row and name not in _NOT_AGAIN}
     wanted = Wanted(due_at=call.now, **{**kept, "requested_by": call.person.name, "urgency": URGENT})
     key = submit_one(call.connection, call.services.ids, wanted, call.now)

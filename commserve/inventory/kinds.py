@@ -55,6 +55,11 @@ FOLLOWED = frozenset({"vcenter"})  # kinds that tell what changes, as it changes
 _WITH_SECRET = frozenset({"vcenter"})
 
 
+def needs_secret(kind: str) -> bool:
+    """Whether its agents log in somewhere."""
+    return kind in _WITH_SECRET
+
+
 def check_secret(kind: str, agents: Sequence[str], secret: str | None) -> None:
     """Of a hypervisor that is new. Raises RequestInvalid where a kind needs a secret, for agents that are named."""
     if kind in _WITH_SECRET and not secret:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from commserve.ids import Ids
 from commserve.jobs.bell import Bell
-from commserve.jobs.kinds import SETTLING, URGENT
+from commserve.jobs.kinds import LASTING, SETTLING, URGENT
 from commserve.jobs.lifecycle import LEASE_COLUMNS, Policy, leased
 from commserve.jobs.order import Asking, Candidate, Limit, Running, any_for, choose, keys_of
 from commserve.jobs.states import LEASED, State
@@ -201,5 +201,5 @@ def _running(connection: sa.Connection, agent_id: str) -> tuple[Running, int]:
         like = Candidate("", row.kind, 0, datetime.min, datetime.min, row.plan_id, row.hypervisor_id, first=row.first)
         for key in keys_of(like):
             counts[key] += row.many
-        held += row.many if row.agent_id == agent_id else 0
+        held += row.many if row.agent_id == agent_id and row.kind not in LASTING else 0
     return Running(counts), held

@@ -60,3 +60,6 @@ class Wanted:
     streams: int = 1
     attempts_allowed: int = 3
     arguments: dict[str, Any] = field(default_factory=dict)
+
+
+LASTING = frozenset({"watch"})  # wait most of the time, and for long: agents keep no slot for them

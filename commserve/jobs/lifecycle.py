@@ -17,6 +17,7 @@ from commserve.faults import (
     JobStalled,
     LeaseLost,
     OutcomeUnknown,
+    RequestInvalid,
     Unexpected,
 )
 from commserve.jobs.kinds import ROLE, SETTLING
@@ -102,7 +103,7 @@ def leased(job: Any, agent_id: str, boot_id: str, assignment_id: str, now: datet
 
 
 def reported(job: Any, report: Report, now: datetime, policy: Policy) -> Changes:
-    """What its agent reports. Whether the agent still holds it was looked at before."""
+    """What its agent reports. Whether the agent still holds it was looked at before. Raises RequestInvalid."""
     changes = _progressed(job, report, now)
     ends = {"DONE": done, "FAILED": failed, "CANCELLED": stopped, "RETURNED": returned}
     end = ends.get(report.state)
@@ -112,6 +113,8 @@ def reported(job: Any, report: Report, now: datetime, policy: Policy) -> Changes
     if job.state == State.CANCELLING or is_settling(job):
         return changes
     if report.state == "COMMITTING":
+        if job.kind != "backup" or not (report.sid or job.sid):
+            raise RequestInvalid(f"job {job.id}: COMMITTING: expected of a backup with its session, found {job.kind}")
         return changes | {"state": step(job, State.COMMITTING), "sid": report.sid or job.sid}
     if job.state == State.ASSIGNED:
         changes["state"] = step(job, State.RUNNING)

@@ -163,7 +163,7 @@ def _mapped(directory: Path, map_bytes: int) -> lmdb.Environment:
                 max_dbs=3,
                 mode=0o600,
                 readahead=False,
-                meminit=False,
+                meminit=True,  # else what malloc left, secrets too, would lie in the file
                 max_spare_txns=1,
             )
         except lmdb.Error as error:
