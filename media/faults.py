@@ -296,6 +296,12 @@ class SessionFull(Fault):
     retry = Retry.LATER
 
 
+class SessionForeign(Fault):
+    """The session is not of the job that names it, or nobody claimed it: it is neither ended nor answered."""
+
+    code = "media.session_foreign"
+
+
 class SessionUnknown(Fault):
     """Whether the commit happened, or is durable, could not be found out; the next run reads the register."""
 

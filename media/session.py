@@ -26,6 +26,7 @@ from media.faults import (
     RepositoryUnfit,
     RepositoryUnreachable,
     SessionEnded,
+    SessionForeign,
     SessionFull,
     SessionUnknown,
 )
@@ -59,10 +60,11 @@ _ATTEMPTS = 1000  # claims lost to other writers before we say that something is
 
 @dataclass(frozen=True)
 class Process:
-    """Who writes: for people who read `sess/`."""
+    """Who writes, for people who read `sess/`; and for whom, by which `settle` tells whose session it is."""
 
     host: str
     pid: int
+    job: str = ""  # of a CommServe; empty where somebody wrote by himself
 
     @staticmethod
     def this() -> Process:
@@ -99,6 +101,8 @@ class Session:
                 )
             name = session_name(sid)
             body = {"nonce": nonce, "kind": "writer", "host": process.host, "pid": process.pid, "time": clock.now()}
+            if process.job:
+                body["job"] = process.job
             claim = frame.encode_json(pool.keys, FrameKind.SESSION, name, body)
             if not _left_data(pool, sid) and put_register(pool, name, claim):
                 return Session(pool, sid, nonce, pool.keys.new_data_key(), clock)
@@ -218,18 +222,30 @@ class Session:
             return
 
 
-def settle(pool: Pool, sid: int, reason: str, clock: Clock) -> Commit | None:
-    """What session `sid` committed; None when it never will, for which a tombstone is put where it had not ended.
+def settle(pool: Pool, sid: int, job: str, clock: Clock) -> Commit | None:
+    """What session `sid` of a job committed; None when it never will: a tombstone is put where it had not ended.
 
-    Raises DamageFault, RepositoryFault.
+    Whoever named the number may lie: no session of another is ended or answered, and none that was never claimed, whose
+    register would use up the numbers below it. Raises SessionForeign, DamageFault, RepositoryFault.
     """
+    _require_claimed(pool, sid, job)
     commit = read_commit(pool, sid)
     if commit is not None:
         return commit
     name = register_name(sid)
-    body = {"kind": "tombstone", "nonce": os.urandom(16).hex(), "reason": reason, "time": clock.now()}
+    body = {"kind": "tombstone", "nonce": os.urandom(16).hex(), "reason": f"job {job} moved on", "time": clock.now()}
     put_register(pool, name, frame.encode_json(pool.keys, FrameKind.REGISTER, name, body))
     return read_commit(pool, sid)  # a commit may have been first
+
+
+def _require_claimed(pool: Pool, sid: int, job: str) -> None:
+    name = session_name(sid)
+    try:
+        claim = frame.decode_json(pool.keys, FrameKind.SESSION, name, pool.repository.get(name))
+    except ObjectMissing:
+        raise SessionForeign(f"{name}: expected a session of job {job}, found none") from None
+    if claim.get("job") != job:
+        raise SessionForeign(f"{name}: expected a session of job {job}, found one of {claim.get('job') or 'no job'}")
 
 
 def _highest(pool: Pool) -> int:

@@ -129,12 +129,15 @@ class Assignments:
             return [MarkKind.HOLD.value]
 
     def read_register(self, work: Work) -> dict[str, Any]:
-        """What became of a session whose agent was lost while it committed. A tombstone is put where nothing is."""
+        """What became of a session whose agent was lost while it committed. A tombstone is put where nothing is.
+
+        The number is that agent's word: raises SessionForeign for a session of anybody but its job.
+        """
         wanted = work.assignment.read_register
         served = self._pools.get(wanted.pool.id)
         if not 0 < wanted.sid < 1 << 40:
             raise RequestRefused(f"session {wanted.sid}: no such number")
-        commit = settle(served.pool, wanted.sid, f"job {work.assignment.job} moved on", self._clock)
+        commit = settle(served.pool, wanted.sid, work.assignment.job, self._clock)
         if commit is None:
             return {"committed": False}
         point = read_point(served.pool, commit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from media.local_log import LocalLog
 from media.parents import choose_parent
@@ -94,7 +94,7 @@ class Sessions:
             served.known,
             served.containers,
             self._clock,
-            self._process,
+            replace(self._process, job=grant.ticket.job),
             wish.machine,
             wish.disks,
             parent,

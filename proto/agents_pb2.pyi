@@ -1035,7 +1035,9 @@ Global___Rebuild: _TypeAlias = Rebuild  # noqa: Y015
 
 @_typing.final
 class ReadRegister(_message.Message):
-    """What does the register of a session say? A tombstone is put where it says nothing."""
+    """What does the register of a session say? A tombstone is put where it says nothing. Of a session that is not of the
+    assignment's job: `media.session_foreign`, and nothing is put.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

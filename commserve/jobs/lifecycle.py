@@ -29,6 +29,7 @@ Changes = dict[str, Any]
 _PROGRESS = ("phase", "done_bytes", "total_bytes", "read_bytes", "new_bytes", "stored_bytes")
 _MOST_WARNINGS = 100
 _MOST_CHARS = 4000
+_FOREIGN = "media.session_foreign"  # an agent said that it commits a session which is not its job's
 _FREE: Changes = {"assignment_id": None, "agent_id": None, "boot_id": "", "lease_until": None, "progress_at": None}
 
 
@@ -159,6 +160,8 @@ def failed(job: Any, report: Report, now: datetime, policy: Policy) -> Changes:
     """Its agent failed. Who fails while committing may have committed."""
     failure = report.failure or Failure.of(Unexpected("the agent failed and gave no reason"))
     if is_settling(job):
+        if failure.code == _FOREIGN:
+            return _ended(job, State.FAILED, now) | _fault(failure)
         return _FREE | {"not_before_at": now + (policy.soon_wait if failure.retry is Retry.SOON else policy.first_wait)}
     if job.state == State.COMMITTING:
         return to_settle(job, failure, now)

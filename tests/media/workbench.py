@@ -66,10 +66,11 @@ def begin(
     machine: Machine,
     sources: list[Source],
     parent: Commit | None,
+    job: str = "",
 ) -> LocalLog:
     """A session for these disks, with the pool at hand."""
     names = [DiskName(source.key, source.disk.size) for source in sources]
-    return LocalLog.begin(pool, known, containers, clock, Process("host", 1), machine, names, parent)
+    return LocalLog.begin(pool, known, containers, clock, Process("host", 1, job), machine, names, parent)
 
 
 class Workbench:

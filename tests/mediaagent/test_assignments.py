@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from media.backup import Backup, Source
-from media.faults import CredentialsMissing, CredentialsWrong, RepositoryExists, SessionEnded
+from media.faults import CredentialsMissing, CredentialsWrong, RepositoryExists, SessionEnded, SessionForeign
+from media.local_log import LocalLog
 from media.marks import MarkKind, put_mark, read_marks
 from media.recovery_point import Commit, RecoveryPoint, list_points
 from media.session import Process, Session
@@ -31,10 +32,11 @@ from tests.media.workbench import MACHINE, begin, noise
 from tests.s3.own_server import OwnServer
 
 DATA = noise(1, 300_000)
+JOB = "job-1"
 
 
 class Site:
-    """A MediaAgent's pools and assignments without its servers."""
+    """A MediaAgent's pools and assignments without its servers; all it does is for job `JOB`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -67,7 +69,7 @@ class Site:
         return sum(len(page.points) for page in self.pages)
 
     def do(self, kind: str, message: Any, warnings: int = 0) -> dict[str, Any]:
-        assignment = agents_pb2.Assignment(id="a", job="j", fence=3, lease_seconds=600, **{kind: message})
+        assignment = agents_pb2.Assignment(id="a", job=JOB, fence=3, lease_seconds=600, **{kind: message})
         work = Work(assignment, self.clock, lambda *_: agents_pb2.ReportReply())
         result = self._work[kind](work)
         assert len(work.warnings) == warnings, work.warnings
@@ -78,9 +80,12 @@ class Site:
         made = self.do("create_pool", agents_pb2.CreatePool(name=name, url=url, encrypted=encrypted))
         return self.open.get(made["pool"])
 
+    def begin(self, served: OpenPool, sources: list[Source], parent: Commit | None = None, job: str = JOB) -> LocalLog:
+        return begin(served.pool, served.known, served.containers, self.clock, MACHINE, sources, parent, job)
+
     def back_up(self, served: OpenPool, data: bytes = DATA, parent: Commit | None = None) -> RecoveryPoint:
         sources = [Source("0", SparseDisk.of(data))]
-        log = begin(served.pool, served.known, served.containers, self.clock, MACHINE, sources, parent)
+        log = self.begin(served, sources, parent)
         return Backup(log, sources, self.clock, 1, 1, lambda _: None).run({}).point
 
 
@@ -204,7 +209,7 @@ def test_a_register_is_settled_once_and_a_late_commit_finds_the_tombstone(site: 
     """A zombie: its lease moved, the register is read, and then it commits after all."""
     served = site.create()
     sources = [Source("0", SparseDisk.of(DATA))]
-    zombie = begin(served.pool, served.known, served.containers, site.clock, MACHINE, sources, None)
+    zombie = site.begin(served, sources)
     asked = agents_pb2.ReadRegister(pool=pool(served), sid=zombie.sid)
     assert site.do("read_register", asked) == {"committed": False}
     with pytest.raises(SessionEnded):
@@ -265,7 +270,26 @@ def test_an_index_is_made_anew_only_while_nobody_uses_it(site: Site) -> None:
 
 def test_a_session_that_never_committed_is_settled_too(site: Site) -> None:
     served = site.create()
-    session = Session.begin(served.pool, site.clock, Process("host", 1))
+    session = Session.begin(served.pool, site.clock, Process("host", 1, JOB))
     session.abort("test")
     asked = agents_pb2.ReadRegister(pool=pool(served), sid=session.sid)
     assert site.do("read_register", asked) == {"committed": False}
+
+
+def test_a_session_of_another_job_is_neither_ended_nor_answered_whatever_number_a_vsa_names(site: Site) -> None:
+    served = site.create()
+    sources = [Source("0", SparseDisk.of(DATA))]
+    others = [site.begin(served, sources, job=job) for job in ("job-2", "")]
+    committed = (
+        Backup(site.begin(served, sources, job="job-2"), sources, site.clock, 1, 1, lambda _: None).run({}).point
+    )
+    registers = [each.name for each in served.pool.repository.list("rp/")]
+    nobodys = committed.sid + 1
+    for sid in (*(each.sid for each in others), committed.sid, nobodys, (1 << 40) - 1):
+        with pytest.raises(SessionForeign):
+            site.do("read_register", agents_pb2.ReadRegister(pool=pool(served), sid=sid))
+    assert [each.name for each in served.pool.repository.list("rp/")] == registers
+    for other in others:
+        point = Backup(other, sources, site.clock, 1, 1, lambda _: None).run({}).point
+        assert point.sid == other.sid, "it commits as if nothing had been said of it"
+    assert site.back_up(served).sid == nobodys

@@ -15,13 +15,13 @@ from ext.fingerprint import Fingerprinter
 from media.backup import Source
 from media.container import ContainerWriter, Kind
 from media.container_reader import containers_of
-from media.faults import DamageFault, PointMissing
+from media.faults import DamageFault, PointMissing, SessionEnded, SessionForeign
 from media.ids import cid_of
 from media.known_chunks import Places
 from media.page import Leaf, encode
 from media.record import Codec, Type
 from media.recovery_point import Machine, list_points
-from media.session import PAGES_SEQ
+from media.session import PAGES_SEQ, settle
 from media.session_log import WrittenDisk
 from mediaagent.faults import (
     ContainerRefused,
@@ -155,6 +155,15 @@ def test_another_vsas_session_does_not_exist_for_it(served: Served, log: RemoteL
             line.backups.Abort(backup_pb2.AbortRequest(session=log._session, reason="mine now"))
         with pytest.raises(SessionMissing):
             put(line, log, cid_of(log.sid, 0), b"x" * 500)
+
+
+def test_a_lost_commit_is_settled_by_the_job_that_its_session_was_begun_for(served: Served, log: RemoteLog) -> None:
+    with pytest.raises(SessionForeign, match="job-1"):
+        settle(served.pool, log.sid, "job-2", served.clock)
+    assert log.locate(np.zeros((1, 32), np.uint8)).cids.tolist() == [0]
+    assert settle(served.pool, log.sid, "job-1", served.clock) is None
+    with pytest.raises(SessionEnded):
+        commit(log)
 
 
 def test_more_bytes_than_announced_and_more_than_a_container_are_refused(

@@ -12,6 +12,7 @@ from commserve.jobs.lifecycle import Failure
 from commserve.jobs.progress import Answer
 from commserve.jobs.states import State
 from commserve.store.tables import leases, machines, plans, points, runs
+from media.faults import SessionForeign
 from runtime.faults import Retry
 from tests.commserve.office import START, Office, machine
 
@@ -188,6 +189,18 @@ def test_a_media_agent_that_is_lost_while_it_settles_is_followed_by_another(offi
     assert office.report(zombie, "DONE", result={"committed": False}) is Answer.STALE
     office.report(again, "DONE", result={"committed": True})
     assert office.job(job.id).state == "DONE_WITH_WARNINGS"
+
+
+def test_a_job_whose_agent_named_somebody_elses_session_ends_saying_so(office: Office) -> None:
+    due(office)
+    (job,) = office.lease(office.agent())
+    office.report(job, "COMMITTING", sid=3)
+    office.look(seconds=61)
+    (media,) = [agent["id"] for agent in office.all_pages("/agents?role=mediaagent")]
+    settling = next(each for each in office.lease(media, 9) if each.id == job.id)
+    office.report(settling, "FAILED", failure=Failure.of(SessionForeign("session 0000000003: of another job")))
+    after = office.job(job.id)
+    assert (after.state, after.fault_code, after.role) == ("FAILED", "media.session_foreign", "vsa")
 
 
 def test_a_commit_that_nobody_can_settle_ends_saying_so(office: Office) -> None:
