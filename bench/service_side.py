@@ -122,7 +122,8 @@ def line(place: Path, ports: tuple[int, int], pool: uuid.UUID) -> Iterator[Media
     ticket = Ticket(VSA.uri, uuid.uuid4().hex, 1, MACHINE.id, str(pool), ("backup", "restore"), (), end)
     patience = Patience(SystemClock(), time.sleep)
     identity = load_identity(place / VSA.role)
-    made = MediaAgentLine(AGENT, Address("127.0.0.1", *ports), identity, sign(ticket, authority.ticket_key), patience)
+    text = sign(ticket, authority.ticket_key)
+    made = MediaAgentLine(AGENT, Address("127.0.0.1", *ports), identity, lambda: text, patience)
     try:
         yield made
     finally:

@@ -1099,12 +1099,15 @@ class ReportRequest(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    TICKET_SECONDS_FIELD_NUMBER: _builtins.int
     assignment: _builtins.str
     fence: _builtins.int
     state: Global___ReportRequest.State.ValueType
     sid: _builtins.int
     result: _builtins.str
     """JSON, by the kind of work"""
+    ticket_seconds: _builtins.int
+    """how old the agent's newest ticket is, by its own clock"""
     @_builtins.property
     def progress(self) -> Global___Progress: ...
     @_builtins.property
@@ -1122,10 +1125,11 @@ class ReportRequest(_message.Message):
         result: _builtins.str = ...,
         fault: _fault_pb2.Fault | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        ticket_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "fault", b"fault", "fence", b"fence", "progress", b"progress", "result", b"result", "sid", b"sid", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "fault", b"fault", "fence", b"fence", "progress", b"progress", "result", b"result", "sid", b"sid", "state", b"state", "ticket_seconds", b"ticket_seconds", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1192,17 +1196,21 @@ class ReportReply(_message.Message):
 
     ANSWER_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    TICKET_FIELD_NUMBER: _builtins.int
     answer: Global___ReportReply.Answer.ValueType
     bytes_per_second: _builtins.int
+    ticket: _builtins.str
+    """a newer one, when half the life of the one before is over; else empty"""
     def __init__(
         self,
         *,
         answer: Global___ReportReply.Answer.ValueType = ...,
         bytes_per_second: _builtins.int = ...,
+        ticket: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "bytes_per_second", b"bytes_per_second"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "bytes_per_second", b"bytes_per_second", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

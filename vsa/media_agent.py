@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ _LONGEST_PAUSE_SECONDS = 5.0
 _AGAIN = (PeerUnreachable, PeerSlow, PeerBusy)
 _STREAM_BROKEN = "mediaagent.stream_broken"
 
-Metadata = Sequence[tuple[str, str]]
+Metadata = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,13 @@ class Patience:
 class MediaAgentLine:
     """One assignment's line. Safe to use from several threads."""
 
-    def __init__(self, agent: Caller, address: Address, identity: Identity, ticket: str, patience: Patience) -> None:
+    def __init__(
+        self, agent: Caller, address: Address, identity: Identity, ticket: Callable[[], str], patience: Patience
+    ) -> None:
+        """`ticket` is asked for with each call that shows one: long work outlives the ticket that it began with."""
         self.patience = patience
         self.peer = f"MediaAgent at {address.host}"
-        self.ticket: Metadata = ((tickets.METADATA, ticket),)
+        self._ticket = ticket
         control, data = f"{address.host}:{address.control_port}", f"{address.host}:{address.data_port}"
         self._control = open_channel(control, identity, agent.tls_name)
         self._data = [open_channel(data, identity, agent.tls_name, alone=True) for _ in range(DATA_CONNECTIONS)]
@@ -88,6 +91,11 @@ class MediaAgentLine:
         self.backups = BackupsStub(self._control)
         self.restores = RestoresStub(self._control)
         self._stubs = cycle([DataStub(channel) for channel in self._data])
+
+    @property
+    def ticket(self) -> Metadata:
+        """The newest, as it goes with a call."""
+        return ((tickets.METADATA, self._ticket()),)
 
     @property
     def data(self) -> DataStub:

@@ -41,7 +41,7 @@ def _first(
             work.check()
             address = address_of(text)
             patience = Patience(clock, _pausing(work))
-            line = MediaAgentLine(Caller("mediaagent", agent.id), address, identity, work.assignment.ticket, patience)
+            line = MediaAgentLine(Caller("mediaagent", agent.id), address, identity, lambda: work.ticket, patience)
             try:
                 line.answers(_ANSWER_SECONDS)
             except Fault as fault:

@@ -17,7 +17,7 @@ from proto import agents_pb2
 from proto.channels import Caller
 from proto.tickets import Ticket, sign
 
-_TICKET_LIFE = timedelta(days=1)  # a MediaAgent asks when a session begins; a lost lease ends it by its fence
+TICKET_LIFE = timedelta(days=1)  # who lost the lease gets no other, and may show the last one for so long at most
 _SETTLE = "read_register"
 
 
@@ -48,6 +48,13 @@ class Assignments:
             assignment.backup.hold.CopyFrom(_hold(job.arguments.get("hold", {}), self._site))
         return assignment
 
+    def ticket_again(self, connection: sa.Connection, job: Any, agent: Any, age_seconds: int, now: datetime) -> str:
+        """For a job (a row) that this agent holds, when half the life of its last ticket is over; else empty."""
+        if timedelta(seconds=age_seconds) * 2 < TICKET_LIFE:
+            return ""
+        operation = _SETTLE if is_settling(job) else job.kind
+        return self._ticket(job, agent, operation, _pool(connection, job.pool_id).id, now)
+
     def _ticket(self, job: Any, agent: Any, operation: str, pool_id: str, now: datetime) -> str:
         asked = job.arguments.get("points") or [point for point in (job.arguments.get("point"),) if point]
         ticket = Ticket(
@@ -58,7 +65,7 @@ class Assignments:
             pool=pool_id,
             operations=(operation,),
             points=tuple(asked),
-            expires_at=int((now + _TICKET_LIFE).timestamp()),
+            expires_at=int((now + TICKET_LIFE).timestamp()),
             trace=job.trace,
         )
         return sign(ticket, self._sign_key)

@@ -129,12 +129,15 @@ class AgentsService(AgentsServicer):
                 connection, agent.id, request.assignment, request.fence, _report(request), now
             )
             share = rates(connection, now).get(job.id, 0) if job is not None else 0
+            ticket = ""
+            if answer is Answer.GO_ON and job is not None and job.assignment_id is not None:
+                ticket = self._assignments.ticket_again(connection, job, agent, request.ticket_seconds, now)
         if job is not None and job.assignment_id is None:
             if job.ended_at is None:
                 self._services.bell.ring()  # somebody else may have it now
             about_it = {"job": job.id, "kind": job.kind, "trace": job.trace}
             log().info("reported", state=job.state, fault=job.fault_code, **about_it)
-        return agents_pb2.ReportReply(answer=_ANSWERS[answer], bytes_per_second=share)
+        return agents_pb2.ReportReply(answer=_ANSWERS[answer], bytes_per_second=share, ticket=ticket)
 
     def Renew(self, request: agents_pb2.RenewRequest, context: grpc.ServicerContext) -> agents_pb2.RenewReply:
         caller = caller_of(context)

@@ -264,6 +264,7 @@ class Loop:
                 state=agents_pb2.ReportRequest.State.ValueType(state),
                 progress=work.progress,
                 sid=work.sid,
+                ticket_seconds=work.ticket_seconds,
             )
         )
 

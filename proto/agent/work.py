@@ -41,6 +41,8 @@ class Work:
         self.warnings: list[str] = []
         self.bytes_per_second = 0
         self.sid = 0
+        self.ticket = assignment.ticket  # the newest
+        self._ticket_at = clock.monotonic_seconds()
         self._clock = clock
         self._report = report
         self._lock = threading.Lock()
@@ -59,6 +61,11 @@ class Work:
     def returned(self) -> bool:
         """Whether it was stopped because the agent drains, so somebody else should have it."""
         return self._returned
+
+    @property
+    def ticket_seconds(self) -> int:
+        """How old the ticket is: the CommServe sends another before it is over."""
+        return int(self._clock.monotonic_seconds() - self._ticket_at)
 
     @property
     def progress(self) -> agents_pb2.Progress:
@@ -109,6 +116,8 @@ class Work:
         """What the CommServe said of it."""
         if reply.answer == agents_pb2.ReportReply.GO_ON:
             self.bytes_per_second = reply.bytes_per_second
+            if reply.ticket:
+                self.ticket, self._ticket_at = reply.ticket, self._clock.monotonic_seconds()
             self._extend()
         elif reply.answer == agents_pb2.ReportReply.CANCEL:
             self.cancel("cancelled")

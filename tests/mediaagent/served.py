@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,8 +64,11 @@ class Served:
         verify: Verify = Verify.ALL,
         room: Room | None = None,
         pool: Pool | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """`now` is the Unix time by which tickets end."""
         self.clock = SystemClock()
+        self._now = now
         self.memory = MemoryRepository()
         if pool is None:
             with seeded(1):
@@ -89,7 +92,7 @@ class Served:
             self.trust,
             self.room,
             self.clock,
-            time.time,
+            self._now,
             ServerMetrics(CollectorRegistry()),
         )
 
@@ -110,7 +113,8 @@ class Served:
     ) -> Iterator[MediaAgentLine]:
         identity = self.authority.agent(caller.role, caller.id)
         patience = Patience(self.clock, time.sleep, seconds)
-        line = MediaAgentLine(AGENT, address or self.address, identity, ticket or self.ticket(caller), patience)
+        text = ticket or self.ticket(caller)
+        line = MediaAgentLine(AGENT, address or self.address, identity, lambda: text, patience)
         try:
             yield line
         finally:

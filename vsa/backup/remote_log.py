@@ -113,7 +113,7 @@ class RemoteLog:
             disks=[backup_pb2.SourceDisk(key=disk.key, size=disk.size) for disk in wanted.disks],
             parent=wanted.parent,
         )
-        begun = line.again(lambda: line.backups.Begin(request, timeout=CONTROL_SECONDS, metadata=tuple(line.ticket)))
+        begun = line.again(lambda: line.backups.Begin(request, timeout=CONTROL_SECONDS, metadata=line.ticket))
         return RemoteLog(line, wanted, begun, clock)
 
     def next_cid(self) -> int:

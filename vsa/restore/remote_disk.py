@@ -66,7 +66,7 @@ class RemotePoint:
 def open_point(line: MediaAgentLine, pool: str, point: str) -> RemotePoint:
     """Raises what the MediaAgent does: PointMissing, TicketRefused, DamageFault."""
     request = restore_pb2.OpenPointRequest(pool=pool, point=point)
-    opened = line.again(lambda: line.restores.OpenPoint(request, timeout=CONTROL_SECONDS, metadata=tuple(line.ticket)))
+    opened = line.again(lambda: line.restores.OpenPoint(request, timeout=CONTROL_SECONDS, metadata=line.ticket))
     return RemotePoint(pool, opened)
 
 
@@ -126,7 +126,7 @@ class RemoteDiskRestore:
         """Those that are not all holes."""
         request = restore_pb2.DiskSegmentsRequest(pool=self._point.pool, point=self._point.id, disk=self._disk.disk)
         reply = self._line.again(
-            lambda: self._line.restores.DiskSegments(request, timeout=STREAM_SECONDS, metadata=tuple(self._line.ticket))
+            lambda: self._line.restores.DiskSegments(request, timeout=STREAM_SECONDS, metadata=self._line.ticket)
         )
         return np.flatnonzero(np.unpackbits(np.frombuffer(reply.bitmap, np.uint8), bitorder="little"))
 
@@ -171,9 +171,9 @@ class RemoteDiskRestore:
         request = restore_pb2.PointLeavesRequest(
             pool=self._point.pool, point=self._point.id, disk=self._disk.disk, segments=segments
         )
-        metadata = tuple(self._line.ticket)
-        messages = self._line.again(
-            lambda: list(self._line.data.point_leaves(request, timeout=STREAM_SECONDS, metadata=metadata))
+        line = self._line
+        messages = line.again(
+            lambda: list(line.data.point_leaves(request, timeout=STREAM_SECONDS, metadata=line.ticket))
         )
         leaves: dict[int, Leaf | None] = {}
         for framed in (each for message in messages for each in leaves_in(message)):
@@ -208,8 +208,8 @@ class RemoteDiskRestore:
 
         def stream() -> None:
             written.begin()
-            metadata = tuple(self._line.ticket)
-            for raw in self._line.data.restore_disk(request, timeout=STREAM_SECONDS, metadata=metadata):
+            line = self._line
+            for raw in line.data.restore_disk(request, timeout=STREAM_SECONDS, metadata=line.ticket):
                 written.take(raw)
 
         self._line.again(stream)

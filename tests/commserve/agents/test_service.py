@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from commserve.agents.assignments import TICKET_LIFE
 from commserve.faults import AgentRefused, RequestInvalid
 from commserve.moments import text_of
 from proto import agents_pb2
@@ -121,6 +123,38 @@ def test_from_an_empty_commserve_to_a_recovery_point(wire: Wire) -> None:
     assert restore.restore.WhichOneof("target") == "machine"
     assert (into.how, into.name, dict(into.datastores)) == (agents_pb2.MachineTarget.NEW, "web2", {"": "fast"})
     assert (into.hypervisor.name, into.power_on, into.keep_identity) == (hypervisor["name"], True, False)
+
+
+def test_a_ticket_is_made_again_after_half_its_life_for_whoever_holds_the_job(wire: Wire) -> None:
+    office, half = wire.office, int(TICKET_LIFE.total_seconds()) // 2
+    (line, agent), (other, another) = wire.join("vsa", "v"), wire.join("vsa", "w")
+    key = office.services.authority.ticket_public_key
+    line.register(agent.about())
+    other.register(another.about())
+    office.post(f"/plans/{office.protect(4, schedule={'cron': ''})}/run")
+    office.clock.pass_(seconds=1)
+    held = lease(line, 4)
+    done, cancelled, lost, kept = held
+
+    assert report(line, kept, "RUNNING", ticket_seconds=half - 1).ticket == ""
+    office.clock.pass_(seconds=half)
+    text = report(line, kept, "RUNNING", ticket_seconds=half).ticket
+    first, again = verify(kept.ticket, key), verify(text, key)
+    assert again == replace(first, expires_at=first.expires_at + half)
+    assert again.agent == agent.caller.uri
+    assert report(line, kept, "COMMITTING", sid=5, ticket_seconds=half).ticket != ""
+
+    assert report(line, done, "DONE", ticket_seconds=half).ticket == ""
+    assert report(line, done, "RUNNING", ticket_seconds=half).ticket == ""
+    office.post(f"/jobs/{cancelled.job}/cancel")
+    asked = report(line, cancelled, "RUNNING", ticket_seconds=half)
+    assert (asked.answer, asked.ticket) == (agents_pb2.ReportReply.CANCEL, "")
+    office.look(minutes=2)
+    (moved,) = [each for each in lease(other) if each.job == lost.job]
+    zombie = report(line, lost, "RUNNING", ticket_seconds=half)
+    assert (zombie.answer, zombie.ticket) == (agents_pb2.ReportReply.STALE, "")
+    assert report(line, moved, "RUNNING", ticket_seconds=half).ticket == "", "it is not that agent's"
+    assert report(other, moved, "RUNNING", ticket_seconds=half).ticket != ""
 
 
 def test_the_catalog_is_read_back_from_a_pool(wire: Wire) -> None:
