@@ -61,8 +61,14 @@ def _of_validation(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise TypeError(type(error))
     # Neither the input nor its context is repeated: there may be a password in it.
-    details = [f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()[:_MOST_DETAILS]]
-    return problem(RequestInvalid.status, RequestInvalid.code, "; ".join(details), RequestInvalid.retry.value)
+    details = "; ".join(_detail(**found) for found in error.errors()[:_MOST_DETAILS])
+    return problem(RequestInvalid.status, RequestInvalid.code, details, RequestInvalid.retry.value)
+
+
+def _detail(loc: tuple[str | int, ...], msg: str, **_: object) -> str:
+    """Where in the body or the query, and what is wrong there in our own words where they are ours."""
+    where = ".".join(map(str, loc[1:] if loc[1:] else loc))
+    return f"{where}: {msg.removeprefix('Value error, ')}"
 
 
 def _of_http(_request: Request, error: Exception) -> Response:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ingot.cli.exits import Exit
 from ingot.cli.service.asking import Door, agents_of, asking, id_of, said, tell, text
 from ingot.cli.service.hypervisor_settings import Kind, images_settings, vcenter_password, vcenter_settings
-from ingot.quantities import count_text
+from ingot.quantities import count_text, shown, time_text
 
 hypervisors = typer.Typer(
     no_args_is_help=True, help="Where machines are: vCenters, ESXi hosts, directories of disk images."
@@ -19,8 +20,19 @@ hypervisors = typer.Typer(
 @hypervisors.command("list")
 @asking
 def list_(door: Door) -> int:
-    """List the hypervisors."""
-    columns = [text("name"), text("kind"), text("discovered_at"), text("id")]
+    """List the hypervisors, when their machines were looked for last, and what stood in the way."""
+
+    def problem(hypervisor: dict[str, Any]) -> str:
+        newest = door.rest.get("/jobs", kind="discover", hypervisor_id=hypervisor["id"], limit=1)["items"]
+        return newest[0]["fault"]["message"] if newest and newest[0]["fault"] else "-"
+
+    columns = [
+        text("name"),
+        text("kind"),
+        ("DISCOVERED (UTC)", lambda hypervisor: time_text(hypervisor["discovered_at"] or "never")),
+        ("PROBLEM", problem),
+        text("id"),
+    ]
     return tell(door, door.rest.all("/hypervisors"), columns, "no hypervisors")
 
 
@@ -80,7 +92,51 @@ def add(
         "secret": secret,
         "agents": agents_of(door.rest, "vsa", agent),
     }
-    return said(door, door.rest.post("/hypervisors", body), f"added {name}")
+    return _looked_into(door, door.rest.post("/hypervisors", body))
+
+
+def _looked_into(door: Door, hypervisor: dict[str, Any]) -> int:
+    """Say what is in a new hypervisor, or why that is not known; then it stays, and is tried again."""
+    from ingot.cli.service.job import first_attempt
+    from ingot.rest import discovery
+
+    name = hypervisor["name"]
+    if not any(vsa["state"] == "active" for vsa in door.rest.all("/agents", role="vsa")):
+        return said(door, hypervisor, f"added {name}; its machines are discovered once a VSA is there")
+    job = first_attempt(door, discovery(door.rest, hypervisor["id"]))
+    if job["fault"]:
+        why = f"{shown(job['fault']['message'])} [{job['fault']['code']}]"
+        lines = [f"added {name}, but its machines are not discovered yet: {why}", "it is tried again by itself"]
+        return door.screen.result({**hypervisor, "discovery": job}, lines, Exit.FAULT)
+    found = count_text(job["result"]["machines"], "machine")
+    return door.screen.result({**hypervisor, "discovery": job}, [f"added {name}: {found}"])
+
+
+@hypervisors.command("secret")
+@asking
+def secret(
+    door: Door,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    password_file: Annotated[
+        Path, typer.Option("--password-file", metavar="FILE", help="With the user's password in its first line.")
+    ],
+) -> int:
+    """Give the VSAs of a vCenter another password, and wait until it was tried.
+
+    Backups that run go on with the old one where they are logged in.
+
+    Example:
+
+        ingot hypervisor secret vc1 --password-file /root/vc1.password
+    """
+    from ingot.cli.service.job import followed
+
+    key = id_of(door.rest, "hypervisors", name)
+    found = door.rest.get(f"/hypervisors/{key}")
+    members = ("name", "kind", "settings", "agents", "concurrency", "discover_minutes")
+    body = {member: found[member] for member in members}
+    door.rest.put(f"/hypervisors/{key}", {**body, "secret": vcenter_password(password_file, door.screen)})
+    return followed(door, [door.rest.post(f"/hypervisors/{key}/check")])
 
 
 @hypervisors.command("discover")

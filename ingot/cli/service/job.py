@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from ingot.cli.exits import Exit
 from ingot.cli.service.asking import Door, asking, said, tell, text
 from ingot.quantities import rate_text, shown, size_text, time_text
-
-if TYPE_CHECKING:
-    pass
 
 jobs = typer.Typer(no_args_is_help=True, help="What runs, and how it ended.")
 
@@ -99,7 +96,17 @@ def followed(door: Door, begun: Sequence[dict[str, Any]]) -> int:
     return door.screen.result(document, lines, Exit.FAULT if bad else Exit.GOOD)
 
 
-def _wait(door: Door, ids: list[str]) -> list[dict[str, Any]]:
+def first_attempt(door: Door, job: dict[str, Any]) -> dict[str, Any]:
+    """The job once it ended, or failed for the first time: it may be tried again much later."""
+    [found] = _wait(door, [str(job["id"])], lambda job: job["state"] in _ENDS or job["fault"] is not None)
+    return found
+
+
+def _has_ended(job: dict[str, Any]) -> bool:
+    return job["state"] in _ENDS
+
+
+def _wait(door: Door, ids: list[str], over: Callable[[dict[str, Any]], bool] = _has_ended) -> list[dict[str, Any]]:
     ended: dict[str, dict[str, Any]] = {}
     pause = threading.Event()
     with door.screen.following() as bars:
@@ -110,7 +117,7 @@ def _wait(door: Door, ids: list[str]) -> list[dict[str, Any]]:
                 job = door.rest.get(f"/jobs/{key}")
                 progress = job["progress"]
                 bars.show(key, title_of(job), progress["done_bytes"], progress["total_bytes"])
-                if job["state"] in _ENDS:
+                if over(job):
                     ended[key] = job
             if len(ended) < len(ids):
                 pause.wait(_LOOK_SECONDS)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ingot.cli.service.asking import Door, asking, id_of, names_by_id, said, tell, text
+from ingot.cli.service.machine_page import show, state_of
 from ingot.cli.service.machine_restore import NameArgument, restore
 from ingot.quantities import size_text, time_text
 
 machines = typer.Typer(no_args_is_help=True, help="Machines that were discovered.")
+machines.command("show")(show)
 machines.command("restore")(restore)
 
 
@@ -29,25 +31,11 @@ def list_(
         ("SIZE", lambda machine: size_text(machine["size_bytes"])),
         ("PLAN", lambda machine: plans.get(machine["plan_id"], "-")),
         ("NEWEST POINT (UTC)", lambda machine: time_text(machine["last_point_at"] or "-")),
-        ("STATE", _state),
+        ("STATE", state_of),
         text("id"),
     ]
     found = door.rest.all("/machines", hypervisor_id=wanted)
     return tell(door, found, columns, "no machines", frozenset({2}))
-
-
-def _state(machine: dict[str, Any]) -> str:
-    if machine["gone_at"]:
-        return "gone"
-    if not machine["protectable"]:
-        return f"cannot be protected: {machine['reason']}"
-    if machine["excluded_reason"]:
-        return f"excluded: {machine['excluded_reason']}"
-    if not machine["plan_id"]:
-        return "not protected"
-    if machine["sla"] != "none":
-        return f"SLA {machine['sla']}"
-    return "protected" if machine["last_point_at"] else "no recovery point yet"
 
 
 @machines.command("points")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ingot.cli.service import plan_options as of
 from ingot.cli.service.asking import Door, asking, id_of, names_by_id, said, tell, text
+from ingot.cli.service.plan_page import kept, lines_of
 from ingot.quantities import time_text
 
+Name = Annotated[str, typer.Argument(metavar="NAME")]
 plans = typer.Typer(no_args_is_help=True, help="What is promised: when, where to, how long it is kept.")
 
 
@@ -20,7 +23,7 @@ def list_(door: Door) -> int:
     columns = [
         text("name"),
         ("SCHEDULE", lambda plan: f"{plan['schedule']['cron'] or 'on demand'} {plan['schedule']['time_zone']}"),
-        ("KEEPS", lambda plan: _kept(plan["retention"])),
+        ("KEEPS", lambda plan: kept(plan["retention"])),
         ("POOL", lambda plan: pools.get(plan["pool_id"], "-")),
         ("NEXT (UTC)", lambda plan: time_text(plan["next_due_at"] or "-") if plan["enabled"] else "disabled"),
     ]
@@ -31,35 +34,21 @@ def list_(door: Door) -> int:
 @asking
 def add(
     door: Door,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
-    pool: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where recovery points go; without it, the only pool.")
-    ] = None,
-    cron: Annotated[
-        str, typer.Option(metavar="CRON", help="Minute, hour, day, month, weekday; empty: only when asked.")
-    ] = "0 22 * * *",
-    time_zone: Annotated[str, typer.Option(metavar="ZONE", help="Of the schedule: Europe/Berlin.")] = "UTC",
-    daily: Annotated[int, typer.Option(metavar="N", min=0, help="Keep the newest point of so many days.")] = 30,
-    weekly: Annotated[int, typer.Option(metavar="N", min=0, help="Of so many weeks.")] = 0,
-    monthly: Annotated[int, typer.Option(metavar="N", min=0, help="Of so many months.")] = 0,
-    yearly: Annotated[int, typer.Option(metavar="N", min=0, help="Of so many years.")] = 0,
-    last: Annotated[int, typer.Option(metavar="N", min=0, help="And so many of the newest.")] = 0,
-    sla: Annotated[
-        int, typer.Option("--sla", metavar="MINUTES", min=0, help="The newest point is never older; 0: no promise.")
-    ] = 0,
-    quiesce: Annotated[
-        str, typer.Option(metavar="LEVEL", help="What vSphere guests are asked for: application, filesystem or crash.")
-    ] = "application",
-    fall_back: Annotated[
-        bool, typer.Option("--fall-back/--no-fall-back", help="Take a lower level, with a warning, where that fails.")
-    ] = True,
-    exclude_disk: Annotated[
-        list[str] | None, typer.Option(metavar="DISK", help="Leave out disks with this name or key. Repeatable.")
-    ] = None,
-    proof_days: Annotated[
-        int, typer.Option(metavar="DAYS", min=0, help="Read unchanged parts too, each once in so many; 0: never.")
-    ] = 30,
-    level: Annotated[int, typer.Option(min=1, max=19, metavar="N", help="Level of zstd compression.")] = 1,
+    name: Name,
+    pool: of.Pool = None,
+    cron: of.Cron = "0 22 * * *",
+    time_zone: of.TimeZone = "UTC",
+    daily: of.Daily = 30,
+    weekly: of.Weekly = 0,
+    monthly: of.Monthly = 0,
+    yearly: of.Yearly = 0,
+    last: of.Last = 0,
+    sla: of.Sla = 0,
+    quiesce: of.Quiesce = "application",
+    fall_back: of.FallBack = True,
+    exclude_disk: of.ExcludeDisk = None,
+    proof_days: of.ProofDays = 30,
+    level: of.Level = 1,
 ) -> int:
     """Add a plan. It protects nothing until a rule names it.
 
@@ -69,37 +58,96 @@ def add(
 
         ingot plan add daily --cron '0 22 * * *' --time-zone Europe/Berlin --daily 14 --monthly 12
     """
-    body = {
-        "name": name,
-        "pool_id": _pool(door, pool),
-        "schedule": {"cron": cron, "time_zone": time_zone},
-        "retention": {"last": last, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly},
-        "hold": {
-            "quiesce": quiesce,
-            "fall_back": fall_back,
-            "exclude_disks": exclude_disk or [],
-            "proof_days": proof_days,
-        },
-        "sla_minutes": sla,
-        "level": level,
-    }
+    body = of.with_given(
+        {"name": name, "pool_id": _pool(door, pool)},
+        cron=cron,
+        time_zone=time_zone,
+        last=last,
+        daily=daily,
+        weekly=weekly,
+        monthly=monthly,
+        yearly=yearly,
+        quiesce=quiesce,
+        fall_back=fall_back,
+        exclude_disks=exclude_disk,
+        proof_days=proof_days,
+        sla_minutes=sla,
+        level=level,
+    )
     return said(door, door.rest.post("/plans", body), f"added {name}; `ingot rule add` gives it machines")
+
+
+@plans.command("change")
+@asking
+def change(
+    door: Door,
+    name: Name,
+    pool: of.Pool = None,
+    cron: of.Cron = None,
+    time_zone: of.TimeZone = None,
+    daily: of.Daily = None,
+    weekly: of.Weekly = None,
+    monthly: of.Monthly = None,
+    yearly: of.Yearly = None,
+    last: of.Last = None,
+    sla: of.Sla = None,
+    quiesce: of.Quiesce = None,
+    fall_back: of.FallBack = None,
+    exclude_disk: of.ExcludeDisk = None,
+    proof_days: of.ProofDays = None,
+    level: of.Level = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="Whether its schedule counts; what runs goes on.")
+    ] = None,
+) -> int:
+    """Change a plan. What is not said stays as it is; jobs that are made already keep what they were made with.
+
+    Examples:
+
+        ingot plan change daily --daily 30 --time-zone America/New_York
+
+        ingot plan change daily --disable
+    """
+    found = door.rest.get(f"/plans/{id_of(door.rest, 'plans', name)}")
+    body = of.with_given(
+        {member: found[member] for member in of.WHOLE},
+        pool_id=None if pool is None else _pool(door, pool),
+        cron=cron,
+        time_zone=time_zone,
+        last=last,
+        daily=daily,
+        weekly=weekly,
+        monthly=monthly,
+        yearly=yearly,
+        quiesce=quiesce,
+        fall_back=fall_back,
+        exclude_disks=exclude_disk,
+        proof_days=proof_days,
+        sla_minutes=sla,
+        level=level,
+        enabled=enabled,
+    )
+    changed = door.rest.put(f"/plans/{found['id']}", body)
+    return door.screen.result(changed, lines_of(changed, names_by_id(door.rest, "pools")))
+
+
+@plans.command("show")
+@asking
+def show(door: Door, name: Name) -> int:
+    """Show all that a plan says."""
+    found = door.rest.get(f"/plans/{id_of(door.rest, 'plans', name)}")
+    return door.screen.result(found, lines_of(found, names_by_id(door.rest, "pools")))
 
 
 @plans.command("remove")
 @asking
 def remove(
     door: Door,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: Name,
 ) -> int:
     """Remove a plan that no rule names. Recovery points stay."""
     door.rest.delete(f"/plans/{id_of(door.rest, 'plans', name)}")
     return said(door, None, f"removed {name}")
-
-
-def _kept(retention: dict[str, Any]) -> str:
-    kinds = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
-    return ", ".join(f"{retention[kind]} {kind}" for kind in kinds if retention[kind])
 
 
 def run_plan(door: Door, name: str, machine: str | None) -> int:

@@ -46,8 +46,6 @@ def test_the_commands_for_one_machine_work_one_after_the_other(lab: Site) -> Non
         here = line.replace("/srv/images", str(lab.images)).replace("~/.local/state/ingot/up", str(lab.services.state))
         words = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", here)]
         said = ingot(lab, *words[1:])
-        if words[1:3] == ["machine", "list"]:
-            lab.wait("discovery", lambda: "web1" in ingot(lab, "machine", "list"))
         assert said
     assert (lab.landing / "web1/disk-0.raw").read_bytes() == (lab.images / "web1/disk-0.raw").read_bytes()
 
@@ -56,6 +54,39 @@ def test_lists_are_tables_for_people_and_arrays_for_programs(lab: Site) -> None:
     for name in ("agent", "hypervisor", "machine", "plan", "rule", "pool", "job", "user", "token"):
         assert ingot(lab, name, "list").splitlines()[0].isupper(), name
         assert isinstance(json.loads(ingot(lab, name, "list", "--json")), list), name
+
+
+def test_a_machine_is_shown_on_a_page(lab: Site) -> None:
+    said = ingot(lab, "machine", "show", "web1")
+    for expected in ("plan     daily, by rule everything", "disk-0.raw", "state    protected", "backup   DONE"):
+        assert expected in said, said
+    shown = json.loads(ingot(lab, "machine", "show", "web1", "--json"))
+    assert [point["machine_id"] for point in shown["points"]] == [shown["id"]]
+
+
+def test_a_plan_is_changed_where_something_is_said_and_nowhere_else(lab: Site) -> None:
+    before = json.loads(ingot(lab, "plan", "show", "daily", "--json"))
+    said = ingot(lab, "plan", "change", "daily", "--daily", "7", "--no-fall-back", "--disable")
+    for expected in (
+        "keeps      7 daily, 12 monthly",
+        "fall back no",
+        "schedule   disabled",
+        "0 22 * * * Europe/Berlin",
+    ):
+        assert expected in said, said
+    ingot(lab, "plan", "change", "daily", "--daily", "14", "--fall-back", "--enable")
+    after = json.loads(ingot(lab, "plan", "show", "daily", "--json"))
+    assert after == before
+    wrong = ingot(lab, "plan", "change", "daily", "--cron", "whenever", code=1)
+    assert "schedule.cron: expected five fields" in wrong
+
+
+def test_a_hypervisor_says_at_once_what_is_in_it_or_why_it_cannot(lab: Site) -> None:
+    missing = str(lab.images / "missing")
+    said = ingot(lab, "hypervisor", "add", "attic", "--images", missing, code=1)
+    assert f"added attic, but its machines are not discovered yet: {missing}: No such file" in said
+    assert missing in next(line for line in ingot(lab, "hypervisor", "list").splitlines() if line.startswith("attic"))
+    ingot(lab, "hypervisor", "remove", "attic")
 
 
 def test_a_person_with_less_rights_is_refused_by_name(lab: Site, tmp_path: Path) -> None:
