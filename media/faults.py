@@ -306,7 +306,7 @@ class SessionUnknown(Fault):
     """Whether the commit happened, or is durable, could not be found out; the next run reads the register."""
 
     code = "media.session_unknown"
-    retry = Retry.LATER
+    retry = Retry.SOON  # a lost answer is no reason to wait for; what made it get lost has a fault of its own
 
 
 class ParentUnfit(UsageFault):

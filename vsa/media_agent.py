@@ -29,7 +29,7 @@ DATA_SECONDS = 300.0  # of one call: a container, a batch of leaves
 DATA_CONNECTIONS = 2  # TLS of one connection is one core's work, and so is its flow control
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
-_AGAIN = (PeerUnreachable, PeerSlow, PeerBusy)
+PASSING = (PeerUnreachable, PeerSlow, PeerBusy)
 _STREAM_BROKEN = "mediaagent.stream_broken"
 
 Metadata = tuple[tuple[str, str], ...]
@@ -64,7 +64,7 @@ class Patience:
             try:
                 return step()
             except Fault as fault:
-                if not isinstance(fault, _AGAIN) and code_of(fault) != _STREAM_BROKEN:
+                if not isinstance(fault, PASSING) and code_of(fault) != _STREAM_BROKEN:
                     raise
                 failed_at = begun_at if failed_at is None else failed_at
                 if self._clock.monotonic_seconds() + pause - failed_at > self._seconds:

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from proto import agents_pb2
 from proto.agent.work import Work
 from proto.channels import Caller
+from proto.faults import PeerUnreachable
 from runtime.certificates import Identity
 from runtime.clock import Clock
 from runtime.faults import Fault
 from vsa.faults import MediaAgentUnreachable
-from vsa.media_agent import Address, MediaAgentLine, Patience
+from vsa.media_agent import PASSING, Address, MediaAgentLine, Patience
 
 _ANSWER_SECONDS = 5.0
 
@@ -21,11 +22,14 @@ _ANSWER_SECONDS = 5.0
 def reached(
     work: Work, media_agents: Sequence[agents_pb2.MediaAgent], identity: Identity, clock: Clock
 ) -> Iterator[MediaAgentLine]:
-    """A line to one of them; it waits and tries again for as long as the work may go on.
+    """A line to one of them. Where none answers all are asked again for two minutes: a machine is restarted in less.
 
     Raises MediaAgentUnreachable.
     """
-    line = _first(work, media_agents, identity, clock)
+    try:
+        line = Patience(clock, _pausing(work)).call(lambda: _first(work, media_agents, identity, clock))
+    except PASSING as fault:
+        raise MediaAgentUnreachable(str(fault)) from fault
     try:
         yield line
     finally:
@@ -35,7 +39,8 @@ def reached(
 def _first(
     work: Work, media_agents: Sequence[agents_pb2.MediaAgent], identity: Identity, clock: Clock
 ) -> MediaAgentLine:
-    tried = []
+    """Raises MediaAgentUnreachable, or PeerUnreachable where one of them may answer later."""
+    tried = list[Fault]()
     for agent in media_agents:
         for text in agent.addresses:
             work.check()
@@ -46,10 +51,12 @@ def _first(
                 line.answers(_ANSWER_SECONDS)
             except Fault as fault:
                 line.close()
-                tried.append(str(fault))
+                tried.append(fault)
             else:
                 return line
-    raise MediaAgentUnreachable(f"job {work.assignment.job}: no MediaAgent answers: {'; '.join(tried) or 'none named'}")
+    why = "; ".join(map(str, tried)) or "none named"
+    kind = PeerUnreachable if any(isinstance(fault, PASSING) for fault in tried) else MediaAgentUnreachable
+    raise kind(f"job {work.assignment.job}: no MediaAgent answers: {why}")
 
 
 def address_of(text: str) -> Address:

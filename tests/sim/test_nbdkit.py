@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import pytest
 
 from tests.sim.connected import machine_of, result
 from tests.sim.vcenter import rooms
+from tests.sim.vcenter.faults import Faults
 from tests.sim.vcenter.sim_machine import SimMachine
 from tests.sim.vcenter.vcenter import Vcenter
 from tests.vsa.nbd.served import Client
@@ -24,10 +27,23 @@ MIB = 1 << 20
 NBDKIT = Path(rooms.__file__).with_name("nbdkit")
 
 
+_STARTING = "import subprocess, sys; subprocess.Popen(sys.argv[2:], pass_fds=[int(sys.argv[1])]).wait()"
+
+
 def started(
-    vcenter: Vcenter, machine: SimMachine, socket: Path, *, file: str, password: str = "", **more: str
+    vcenter: Vcenter,
+    machine: SimMachine,
+    socket: Path,
+    *,
+    file: str,
+    password: str = "",
+    by_another: bool = False,
+    **more: str,
 ) -> subprocess.Popen[str]:
-    """The program with the command line of the real one, its password in a file descriptor."""
+    """The program with the command line of the real one, its password in a file descriptor.
+
+    `by_another`: as the child of a process, which is given back.
+    """
     reading, writing = os.pipe()
     os.write(writing, (password or vcenter.password).encode())
     os.close(writing)
@@ -42,6 +58,7 @@ def started(
         **more,
     }
     command = [
+        *([sys.executable, "-c", _STARTING, str(reading)] if by_another else []),
         str(NBDKIT),
         *(["-r"] if "snapshot" in more else []),
         "-f",
@@ -54,6 +71,7 @@ def started(
         return subprocess.Popen(
             [*command, *(f"{key}={value}" for key, value in parameters.items())],
             pass_fds=[reading],
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -162,3 +180,34 @@ def test_it_ends_with_a_reason_where_the_real_one_would(
     assert process.returncode == 1
     assert why in said
     assert vcenter.password not in said
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_it_ends_when_whoever_started_it_is_killed(
+    vcenter: Vcenter, web: SimMachine, tmp_path: Path, serves: bool
+) -> None:
+    """Also while it logs in, before anybody could be served."""
+    taken = web.take_snapshot()
+    logs_in, killed = threading.Event(), threading.Event()
+
+    class Ambush(Faults):
+        def meet(self, method: str, moid: str) -> None:
+            if method == "nbd.open" and not serves:
+                logs_in.set()
+                killed.wait()
+            super().meet(method, moid)
+
+    vcenter.faults = Ambush()
+    file = taken.layers[2000][-1].file_name
+    parent = started(vcenter, web, tmp_path / "s", file=file, snapshot=taken.moid, by_another=True)
+    pause = threading.Event()
+    while not ((tmp_path / "s").exists() if serves else logs_in.is_set()):
+        assert parent.poll() is None
+        pause.wait(0.01)
+    parent.kill()
+    try:
+        said, _ = parent.communicate()  # to the end of what it writes to, which is when it ended as well
+    finally:
+        killed.set()
+    assert said == ""
+    assert parent.returncode == -signal.SIGKILL

@@ -52,8 +52,8 @@ def back_up(work: Work, means: Means) -> dict[str, Any]:
     hypervisor = means.known.open(wanted.hypervisor)
     began = means.clock.monotonic_seconds()
     with (
+        reached(work, wanted.media_agents, means.identity, means.clock) as line,  # before a machine is held for nothing
         hypervisor.hold(wanted.machine.id, _purpose(work, means)) as held,
-        reached(work, wanted.media_agents, means.identity, means.clock) as line,
     ):
         report = _read(work, means, line, held)
     point = report.point

@@ -63,6 +63,7 @@ _PARAMETERS = {
     "blocksize-policy",
     "retries",
 }
+_PR_SET_PDEATHSIG = 1
 _LOGIN = (
     '<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/">'
     '<soapenv:Body><Login xmlns="urn:vim25"><_this type="SessionManager">SessionManager</_this>'
@@ -224,21 +225,24 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         asked = parse(sys.argv[1:])
+        if "--exit-with-parent" in asked.flags:
+            _end_with_parent()  # before the library, which takes its time: the real one does it as early
         library = Library(asked, password_of(asked.parameters["password"]))
     except Wrong as wrong:
         print(f"nbdkit: error: {wrong}", file=sys.stderr)
         return 1
-    if "--exit-with-parent" in asked.flags:
-        _end_with_parent()
     with contextlib.suppress(KeyboardInterrupt):
         serve(asked, library)
     return 0
 
 
 def _end_with_parent() -> None:
+    """The kernel tells of an end that is yet to come, so one that came before is looked for."""
     import ctypes
 
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(os.environ["STARTED_BY"]):
+        sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,13 @@ from media.faults import TargetExists
 from media.recovery_point import Machine, list_points
 from proto import agents_pb2
 from proto.agent.work import LeaseLost, Work, WorkCancelled
+from proto.faults import PeerUnreachable
 from runtime.clock import SystemClock
 from tests.mediaagent.served import AGENT, VSA, Served, serving
 from vsa.backup.job import Means, back_up
 from vsa.faults import LandingRefused, MachineMissing, MediaAgentUnreachable, RestoreUnfit
 from vsa.hypervisors.known import Known
+from vsa.media_agent import MediaAgentLine
 from vsa.restore.job import restore
 
 GO_ON = agents_pb2.ReportReply(answer=agents_pb2.ReportReply.GO_ON)
@@ -39,8 +41,19 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def means(served: Served) -> Means:
-    clock = SystemClock()
+class Hurried(SystemClock):
+    """On which half a minute goes by whenever somebody looks at it."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def monotonic_seconds(self) -> float:
+        self.looks += 1
+        return 30.0 * self.looks
+
+
+def means(served: Served, clock: SystemClock | None = None) -> Means:
+    clock = clock or SystemClock()
     known = Known(clock, lambda _sealed, _owner: b"")
     return Means(served.authority.agent(VSA.role, VSA.id), clock, 2, lambda _job, _fence: False, known)
 
@@ -129,10 +142,35 @@ def test_an_address_that_does_not_answer_is_passed_over(served: Served, images: 
     assert back_up(work(served, backup=wanted), means(served))["recovery_point"] == "0000000001"
 
 
-def test_when_none_answers_all_are_named(served: Served, images: Path) -> None:
+def test_when_none_answers_for_two_minutes_all_are_named(served: Served, images: Path) -> None:
     wanted = backup_of(served, images)
     wanted.media_agents[0].addresses[:] = ["eni=127.0.0.1:1:1", "vpn=127.0.0.2:1:1"]
+    clock = Hurried()
     with pytest.raises(MediaAgentUnreachable, match=r"127\.0\.0\.1.*127\.0\.0\.2"):
+        back_up(work(served, backup=wanted), means(served, clock))
+    assert clock.looks >= 4
+
+
+def test_an_agent_that_is_being_restarted_is_waited_for(
+    served: Served, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = MediaAgentLine.answers, []
+
+    def late(line: MediaAgentLine, seconds: float) -> None:
+        asked.append(line)
+        if len(asked) < 3:
+            raise PeerUnreachable("connection refused")
+        answers(line, seconds)
+
+    monkeypatch.setattr(MediaAgentLine, "answers", late)
+    assert back_up(work(served, backup=backup_of(served, images)), means(served))["recovery_point"] == "0000000001"
+    assert len(asked) == 3
+
+
+def test_where_no_agent_is_named_nobody_is_waited_for(served: Served, images: Path) -> None:
+    wanted = backup_of(served, images)
+    del wanted.media_agents[:]
+    with pytest.raises(MediaAgentUnreachable, match="none named"):
         back_up(work(served, backup=wanted), means(served))
 
 
