@@ -21,29 +21,30 @@ from mediaagent.faults import RequestRefused
 from mediaagent.metrics import ServerMetrics
 from mediaagent.open_pools import OpenPool, OpenPools
 from mediaagent.restore_stream import RestoreStream
+from mediaagent.turns import Turns
 from mediaagent.watchdog import Watchdog
 from proto import restore_pb2
 from proto.data_plane import MOST_LEAVES, FramedLeaf, frame_leaf, joined, pack_restore, unpack_extents
-from proto.faults import PeerBusy
 from proto.restore_pb2_grpc import RestoresServicer
 from runtime.logs import log
 
 _OPEN_POINTS = 64
-_MOST_STREAMS = 12  # at once; each holds up to three runs of 8 MiB
 _MOST_SEGMENTS = 256
 
 
 class RestoreService(RestoresServicer):
     """Each call: whose ticket, which recovery point, and what it holds."""
 
-    def __init__(self, access: Access, pools: OpenPools, watchdog: Watchdog, metrics: ServerMetrics) -> None:
+    def __init__(
+        self, access: Access, pools: OpenPools, watchdog: Watchdog, turns: Turns, metrics: ServerMetrics
+    ) -> None:
         self._access = access
         self._pools = pools
         self._watchdog = watchdog
+        self._turns = turns
         self._metrics = metrics
         self._points: OrderedDict[tuple[str, int], RecoveryPoint] = OrderedDict()
         self._lock = threading.Lock()
-        self._streams = threading.Semaphore(_MOST_STREAMS)
 
     def _point(self, pool_id: str, text: str, context: grpc.ServicerContext) -> tuple[OpenPool, RecoveryPoint, Grant]:
         """A recovery point that the caller's ticket covers."""
@@ -116,33 +117,28 @@ class RestoreService(RestoresServicer):
 
     def restore_disk(self, request: restore_pb2.RestoreRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Some segments of a disk."""
-        served, point, _ = self._point(request.pool, request.point, context)
+        served, point, grant = self._point(request.pool, request.point, context)
         disk = _disk(point, request.disk)
         if not 0 < request.segments <= _MOST_SEGMENTS:
             raise RequestRefused(f"{request.segments} segments, expected 1 to {_MOST_SEGMENTS}")
         held = [Extent(*extent) for extent in unpack_extents(request.held)]
         if held != normal(held):
             raise RequestRefused(f"recovery point {point.id}: extents that are held: expected them normal")
-        if not self._streams.acquire(blocking=False):
-            raise PeerBusy(f"{_MOST_STREAMS} restore streams run already")
-        try:
-            with self._watchdog.watch(context) as stream:
-                segments = range(request.first_segment, request.first_segment + request.segments)
-                for message in RestoreStream(served, disk, segments, held).messages():
-                    stream.moved()
-                    raw = pack_restore(message)
-                    self._metrics.restored_bytes.inc(len(raw))
-                    yield raw
-        finally:
-            self._streams.release()
+        with self._turns.one(grant), self._watchdog.watch(context, grant.caller) as stream:
+            segments = range(request.first_segment, request.first_segment + request.segments)
+            for message in RestoreStream(served, disk, segments, held).messages():
+                stream.moved()
+                raw = pack_restore(message)
+                self._metrics.restored_bytes.inc(len(raw))
+                yield raw
 
     def point_leaves(self, request: restore_pb2.PointLeavesRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Leaves of a disk: whoever has a disk like it finds out what of it differs."""
-        served, point, _ = self._point(request.pool, request.point, context)
+        served, point, grant = self._point(request.pool, request.point, context)
         disk = _disk(point, request.disk)
         if len(request.segments) > MOST_LEAVES:
             raise RequestRefused(f"{len(request.segments)} segments, {MOST_LEAVES} are the most")
-        with self._watchdog.watch(context) as stream:
+        with self._watchdog.watch(context, grant.caller) as stream:
             for message in joined(_framed(served, disk, request.segments)):
                 yield message
                 stream.moved()

@@ -19,6 +19,7 @@ from mediaagent.metrics import ServerMetrics
 from mediaagent.open_pools import OpenPools
 from mediaagent.restore_service import RestoreService
 from mediaagent.sessions import Limits, Sessions
+from mediaagent.turns import Turns
 from mediaagent.watchdog import Watchdog
 from proto import backup_pb2, restore_pb2
 from proto.backup_pb2_grpc import add_BackupsServicer_to_server
@@ -65,11 +66,11 @@ class MediaAgentServer:
         buffers = Buffers(room.container_buffers, _MOST_CONTAINER_BYTES, room.buffer_wait_seconds)
         access = Access(trust, clock, now)
         self.sessions = Sessions(Limits(room.sessions, room.idle_seconds), buffers, clock, Process.this())
-        self._watchdog = Watchdog(clock, room.stalled_seconds)
+        self._watchdog = Watchdog(clock, room.stalled_seconds, room.data_threads * 3 // 4)
         self._health = health.HealthServicer()
         metrics.sessions.set_function(lambda: self.sessions.count)
         backups = BackupService(access, pools, self.sessions, metrics)
-        restores = RestoreService(access, pools, self._watchdog, metrics)
+        restores = RestoreService(access, pools, self._watchdog, Turns(clock), metrics)
         data = DataService(access, self.sessions, self._watchdog, metrics)
         handlers = DataHandlers(
             data.locate,

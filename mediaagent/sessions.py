@@ -17,6 +17,8 @@ from mediaagent.faults import Draining, RequestRefused, SessionMissing, Sessions
 from mediaagent.open_pools import OpenPool
 from mediaagent.session import AgentSession, State
 from proto.channels import Caller
+from proto.faults import PeerBusy
+from proto.tickets import TicketRefused
 from runtime.clock import Clock
 from runtime.logs import log
 
@@ -52,40 +54,57 @@ class Sessions:
         self._clock = clock
         self._process = process
         self._by_id: dict[str, AgentSession] = {}
-        self._by_nonce: dict[tuple[str, str], AgentSession] = {}
-        self._beginning: set[tuple[str, str]] = set()
+        self._by_nonce: dict[tuple[str, str, str], AgentSession] = {}
+        self._beginning: set[str] = set()  # jobs
         self._draining = False
         self._changed = threading.Condition()
 
     def begin(self, grant: Grant, served: OpenPool, wish: Wish) -> AgentSession:
-        """A session of the caller's; with a nonce that was seen before, the same.
+        """The session of the caller's job; with a nonce that was seen before, the same.
 
-        An older attempt of the same job is given up. Raises SessionsFull, Draining, RequestRefused, ParentUnfit,
-        ParentDamaged, PointMissing, RepositoryFault.
+        A job has one, so that no ticket opens all there are: the one before is given up, and a ticket of an older lease
+        is refused. Raises SessionsFull, Draining, PeerBusy, TicketRefused, RequestRefused, ParentUnfit, ParentDamaged,
+        PointMissing, RepositoryFault.
         """
         grant.require_machine(wish.machine.id)
         _require_right(wish, served.pool.parameters.segment_bytes)
-        key = grant.caller.uri, wish.nonce
+        job = grant.ticket.job
+        key = grant.caller.uri, job, wish.nonce
         with self._changed:
-            self._changed.wait_for(lambda: key not in self._beginning)
+            if job in self._beginning:
+                raise PeerBusy(f"job {job}: its session is being begun")
             if key in self._by_nonce:
                 return self._by_nonce[key]
-            if self._draining:
-                raise Draining("this MediaAgent is about to stop")
-            running = sum(1 for each in self._by_id.values() if _runs(each)) + len(self._beginning)
-            if running >= self._limits.sessions:
-                raise SessionsFull(f"{running} sessions are open; {self._limits.sessions} are the most")
-            self._beginning.add(key)
+            self._require_room(grant)
+            self._beginning.add(job)
+        older: list[AgentSession] = []
         try:
-            self._supersede(grant)
             session = self._begin(grant, served, wish)
             with self._changed:
+                older = self._of_job(job)
                 self._by_id[session.id] = self._by_nonce[key] = session
-            return session
         finally:
             with self._changed:
-                self._beginning.discard(key)
-                self._changed.notify_all()
+                self._beginning.discard(job)
+        for each in older:
+            each.abort("another session of its job began")
+        return session
+
+    def _require_room(self, grant: Grant) -> None:
+        """The job's own sessions take none: they give way."""
+        if self._draining:
+            raise Draining("this MediaAgent is about to stop")
+        job, fence = grant.ticket.job, grant.ticket.fence
+        newest = max((each.grant.ticket.fence for each in self._of_job(job)), default=fence)
+        if fence < newest:
+            raise TicketRefused(f"job {job}: the ticket is of lease {fence}, and lease {newest} began a session")
+        others = sum(1 for each in self._by_id.values() if _runs(each) and each.grant.ticket.job != job)
+        if others + len(self._beginning) >= self._limits.sessions:
+            raise SessionsFull(f"{self._limits.sessions} sessions are open, which are the most")
+
+    def _of_job(self, job: str) -> list[AgentSession]:
+        """Also those that ended, as long as they are remembered."""
+        return [each for each in self._by_id.values() if each.grant.ticket.job == job]
 
     def _begin(self, grant: Grant, served: OpenPool, wish: Wish) -> AgentSession:
         parent, notes = choose_parent(served.pool, wish.machine.id, wish.parent)
@@ -103,16 +122,6 @@ class Sessions:
         log().info("session begun", sid=log_.sid, pool=served.name, machine=wish.machine.id, **grant.about)
         id_ = secrets.token_hex(16)
         return AgentSession(id_, grant, served, log_, wish.disks, notes, self._buffers, self._clock)
-
-    def _supersede(self, grant: Grant) -> None:
-        with self._changed:
-            older = [
-                each
-                for each in self._by_id.values()
-                if each.grant.ticket.job == grant.ticket.job and each.grant.ticket.attempt < grant.ticket.attempt
-            ]
-        for each in older:
-            each.abort(f"attempt {grant.ticket.attempt} of its job began")
 
     def get(self, caller: Caller, session_id: str) -> AgentSession:
         """A session that the caller began. Raises SessionMissing, also for somebody else's."""

@@ -35,7 +35,7 @@ class Ticket:
 
     agent: str  # the caller's URI
     job: str
-    attempt: int
+    fence: int  # grows with every lease of the job: the newest counts
     machine: str
     pool: str
     operations: tuple[str, ...]  # backup, restore, ... : kinds of assignments

@@ -60,7 +60,7 @@ class Assignments:
         ticket = Ticket(
             agent=Caller(agent.role, agent.id).uri,
             job=job.id,
-            attempt=job.attempts,
+            fence=job.fence,
             machine=job.machine_id or "",
             pool=pool_id,
             operations=(operation,),

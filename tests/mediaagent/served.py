@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -69,6 +70,7 @@ class Served:
         """`now` is the Unix time by which tickets end."""
         self.clock = SystemClock()
         self._now = now
+        self._jobs = itertools.count()
         self.memory = MemoryRepository()
         if pool is None:
             with seeded(1):
@@ -119,6 +121,12 @@ class Served:
             yield line
         finally:
             line.close()
+
+    def another_job(self, line: MediaAgentLine) -> MediaAgentLine:
+        """The line, from now on with the ticket of another job: each job has one session."""
+        text = self.ticket(job=f"another-{next(self._jobs)}")
+        line._ticket = lambda: text
+        return line
 
     def close(self) -> None:
         self.server.stop(0.0)

@@ -31,14 +31,11 @@ from mediaagent.faults import (
     RequestRefused,
     SessionBroken,
     SessionMissing,
-    SessionsFull,
 )
-from mediaagent.server import Room
 from proto import backup_pb2
 from proto.data_plane import CID, OFFSET, SESSION, SIZE, FramedLeaf, frame_leaf
 from proto.faults import PeerBusy, PeerRefused, calling
 from proto.tickets import TicketRefused
-from runtime.faults import Fault
 from tests.media.fakes import SparseDisk
 from tests.media.workbench import MACHINE, SEGMENT, noise
 from tests.mediaagent.served import OTHER_VSA, Said, Served, back_up, begin, restore, serving
@@ -345,25 +342,3 @@ def test_a_machine_and_a_pool_that_are_not_here(served: Served) -> None:
         request = backup_pb2.BeginRequest(nonce="0" * 32, pool=elsewhere, machine_id=MACHINE.id)
         with pytest.raises(PoolUnknown), calling("it"):
             line.backups.Begin(request, metadata=tuple(line.ticket))
-
-
-def test_sessions_are_bounded_and_an_older_attempt_gives_way(tmp_path: Path) -> None:
-    with serving(tmp_path, room=Room(sessions=2)) as served, served.line() as line:
-        first, _ = begin(line, served.pool, SOURCE), begin(line, served.pool, SOURCE)
-        with pytest.raises(SessionsFull):
-            begin(line, served.pool, SOURCE)
-        first.abort("test")
-        begin(line, served.pool, SOURCE).abort("test")
-        with served.line(served.ticket(attempt=2)) as later:
-            second = begin(line, served.pool, SOURCE)
-            first.abort("test")
-            with pytest.raises(SessionsFull):
-                begin(later, served.pool, SOURCE)
-            assert second.locate(np.zeros((1, 32), np.uint8)).cids.tolist() == [0]
-
-
-def test_a_newer_attempt_of_a_job_ends_the_older_one(served: Served, log: RemoteLog) -> None:
-    with served.line(served.ticket(attempt=2)) as later:
-        begin(later, served.pool, SOURCE)
-    with pytest.raises(Fault, match="attempt 2"):
-        commit(log)

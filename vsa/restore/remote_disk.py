@@ -39,7 +39,7 @@ from proto.data_plane import (
     pack_extents,
     unpack_restore,
 )
-from proto.faults import PeerBroken
+from proto.faults import PeerBroken, PeerBusy
 from runtime.faults import Fault
 from runtime.tasks import in_parallel
 from vsa.faults import ReadBackDiffers
@@ -212,8 +212,18 @@ class RemoteDiskRestore:
             for raw in line.data.restore_disk(request, timeout=STREAM_SECONDS, metadata=line.ticket):
                 written.take(raw)
 
-        self._line.again(stream)
+        self._patiently(stream)
         written.finish()
+
+    def _patiently(self, stream: Callable[[], None]) -> None:
+        """A MediaAgent that has all hands full fails us only when no stream of ours moves meanwhile."""
+        while True:
+            before = self._outcome.bytes_written
+            try:
+                return self._line.again(stream)
+            except PeerBusy:
+                if self._outcome.bytes_written == before:
+                    raise
 
     def check(self, memory: NDArray[np.uint8], starts: list[int], lengths: list[int]) -> list[bytes]:
         """The fingerprints of chunks in memory."""
