@@ -10,7 +10,7 @@ import mmap
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 
 import zstandard
@@ -18,7 +18,7 @@ import zstandard
 from media.container import ENTRY_BYTES, ContainerWriter, Footer, Kind
 from media.record import Codec, Type, stored_size
 from media.session_log import SessionLog
-from runtime.tasks import LOOK_SECONDS
+from runtime.tasks import LOOK_SECONDS, Threads
 
 _SHRINKS = 0.97  # what does not shrink by 3 % is stored raw: reading it back is then free
 _PROBE_BYTES = 4 << 10
@@ -37,7 +37,7 @@ class Uploads:
         self._unmade = buffers
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="upload")
+        self._executor = Threads(threads, thread_name_prefix="upload")
         self._pending: set[Future[None]] = set()
         self._failure: BaseException | None = None
 

@@ -68,6 +68,9 @@ def log() -> Log:
 
 @contextmanager
 def about(**fields: str | int) -> Iterator[None]:
-    """Everything logged inside, by this thread, carries these fields: `with about(job=job, trace=trace):`."""
+    """Everything logged inside carries these fields: `with about(job=job, trace=trace):`.
+
+    By this thread, and by those of `runtime.tasks` that it gives work.
+    """
     with structlog.contextvars.bound_contextvars(**fields):
         yield

@@ -1,5 +1,8 @@
 """Work shared out to threads. Heavy calls release the GIL, so a thread a core is the whole machine.
 
+Threads log what whoever gave them work is about, job and trace (`runtime.logs.about`): a thread begins with an empty
+context, so it runs in a copy of the giver's.
+
 An interrupt is what a signal raises in the main thread, wherever it stands: KeyboardInterrupt, for one. Threads are not
 waited for with `Thread.join`: in Python 3.11 a join that was interrupted takes its thread for ended from then on.
 """
@@ -13,10 +16,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
+from contextvars import copy_context
+from typing import ParamSpec, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+P = ParamSpec("P")
 
 _MOST_WORKERS = 5
 LOOK_SECONDS = 0.5  # a signal in the instant before a wait does not end it: it is seen when we look again
@@ -29,6 +34,22 @@ def worker_count() -> int:
     that it fills, and three more containers are on their way; with five workers that makes 416 MiB.
     """
     return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+
+
+class Threads(ThreadPoolExecutor):
+    """A pool of them."""
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Have `fn` called in the context of whoever submits it."""
+        context = copy_context()
+        return super().submit(lambda: context.run(fn, *args, **kwargs))
+
+
+def begin_thread(run: Callable[[], None], name: str) -> threading.Thread:
+    """One that the end of the process does not wait for."""
+    thread = threading.Thread(target=copy_context().run, args=(run,), name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def _nothing() -> None:
@@ -80,7 +101,8 @@ def in_parallel(
 
     try:
         for number in range(workers):
-            threading.Thread(target=work, args=(number,), name=f"worker-{number}").start()
+            context = copy_context()
+            threading.Thread(target=context.run, args=(work, number), name=f"worker-{number}").start()
         while len(ended) < workers:
             doze()
     except BaseException:
@@ -99,7 +121,7 @@ def ahead(most: int, items: Iterable[T], step: Callable[[T], R]) -> Iterator[tup
     For steps that wait for something far away and are harmless when nobody wants their answer any more: whoever stops
     drawing is not held up by them. What a step raises is raised where its answer would have been.
     """
-    pool = ThreadPoolExecutor(most, thread_name_prefix="ahead")
+    pool = Threads(most, thread_name_prefix="ahead")
     begun: deque[tuple[T, Future[R]]] = deque()
     try:
         for item in items:

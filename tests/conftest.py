@@ -7,13 +7,16 @@ Servers of S3 that tests share: each starts when a test first asks for it, and e
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 
+from runtime.logs import configure
 from tests.s3 import radosgw as ceph
 from tests.s3.buckets import Service
 from tests.s3.own_server import OwnServer, running
@@ -77,3 +80,17 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     return monkeypatch
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """What is logged, in lines of JSON; how it was before comes back."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    found = io.StringIO()
+    configure("test", "info", found)
+    yield found
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:] = before
+    root.setLevel(level)

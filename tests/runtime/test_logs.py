@@ -5,32 +5,14 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 
-import pytest
-import structlog
-
-from runtime.logs import about, configure, log, troubles
+from runtime.logs import about, log, troubles
 
 
-@pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    """Of a process that logs; how it was before comes back."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    found = io.StringIO()
-    configure("test", "info", found)
-    yield found
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    root.handlers[:] = before
-    root.setLevel(level)
-
-
-def test_a_line_carries_what_it_is_about(stream: io.StringIO) -> None:
+def test_a_line_carries_what_it_is_about(logged: io.StringIO) -> None:
     with about(job="7", trace="t"):
         log().info("begun", bytes=5)
-    line = json.loads(stream.getvalue())
+    line = json.loads(logged.getvalue())
     assert {name: line[name] for name in ("event", "job", "trace", "bytes", "service", "level")} == {
         "event": "begun",
         "job": "7",
@@ -41,7 +23,7 @@ def test_a_line_carries_what_it_is_about(stream: io.StringIO) -> None:
     }
 
 
-def test_the_last_warnings_and_errors_are_remembered_and_nothing_else(stream: io.StringIO) -> None:
+def test_the_last_warnings_and_errors_are_remembered_and_nothing_else(logged: io.StringIO) -> None:
     for number in range(15):
         log().info("good", number=number)
         log().warning("bad", number=number, message="x" * 5000)
@@ -51,4 +33,4 @@ def test_the_last_warnings_and_errors_are_remembered_and_nothing_else(stream: io
     assert all(len(line) <= 600 for line in found)
     assert "broke" in found[-1]
     assert ["bad" in line for line in found] == [True] * 9 + [False]
-    assert stream.getvalue().count("good") == 15
+    assert logged.getvalue().count("good") == 15

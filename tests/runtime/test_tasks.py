@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import os
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from runtime.tasks import ahead, in_parallel, worker_count
+from runtime.logs import about, log
+from runtime.tasks import Threads, ahead, begin_thread, in_parallel, worker_count
 from tests.runtime.interrupts import interrupting
 
 
@@ -166,3 +169,25 @@ def test_what_a_step_raises_is_raised_in_its_turn() -> None:
     assert [next(drawn)[1] for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="the fourth"):
         next(drawn)
+
+
+def test_threads_log_what_their_giver_is_about(logged: io.StringIO) -> None:
+    with about(trace="one"):
+        in_parallel(2, range(2), lambda _number, _item: log().info("in parallel"))
+        assert list(ahead(2, ["ahead"], log().info)) == [("ahead", None)]
+        with Threads(1) as threads:
+            threads.submit(log().info, "submitted").result()
+            with about(trace="two"):
+                threads.submit(log().info, "of another").result()
+        begin_thread(lambda: log().info("alone"), "alone").join()
+    log().info("outside")
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    assert [(line["event"], line.get("trace")) for line in lines] == [
+        ("in parallel", "one"),
+        ("in parallel", "one"),
+        ("ahead", "one"),
+        ("submitted", "one"),
+        ("of another", "two"),
+        ("alone", "one"),
+        ("outside", None),
+    ]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from media.page import Leaf
+from runtime.tasks import Threads
 
 BUNCH = 16  # leaves, about 400 KB: the first of them are there soon
 BUNCHES_AHEAD = 8  # 4 GiB of disk
@@ -62,4 +63,4 @@ class LeavesAhead:
 
 def executor() -> ThreadPoolExecutor:
     """Threads that fetch for all disks of a session."""
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="leaves")
+    return Threads(_THREADS, thread_name_prefix="leaves")

@@ -12,7 +12,7 @@ import secrets
 import threading
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -46,6 +46,7 @@ from proto.data_plane import (
 from proto.faults import PeerBroken, PeerSlow, PeerUnreachable, calling, code_of
 from runtime.clock import Clock
 from runtime.faults import Fault
+from runtime.tasks import Threads
 from vsa.backup.leaves_ahead import LeavesAhead, executor
 from vsa.media_agent import COMMIT_SECONDS, CONTROL_SECONDS, DATA_SECONDS, MediaAgentLine
 
@@ -97,7 +98,7 @@ class RemoteLog:
         self._threads = executor()
         self._ahead = [self._leaves_ahead(number) for number in range(len(wanted.disks))]
         self._segments: dict[int, Future[NDArray[np.int64]]] = {}
-        self._sender = ThreadPoolExecutor(2, thread_name_prefix="send-leaves")
+        self._sender = Threads(2, thread_name_prefix="send-leaves")
         self._frames: list[bytes] = []
         self._framed_bytes = 0
         self._sent: list[Future[None]] = []

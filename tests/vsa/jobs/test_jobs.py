@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from proto import agents_pb2
 from proto.agent.work import LeaseLost, Work, WorkCancelled
 from proto.faults import PeerUnreachable
 from runtime.clock import SystemClock
+from runtime.logs import about, log
 from tests.mediaagent.served import AGENT, VSA, Served, serving
 from vsa.backup.job import Means, back_up
 from vsa.faults import LandingRefused, MachineMissing, MediaAgentUnreachable, RestoreUnfit
@@ -113,6 +117,34 @@ def test_a_machine_is_backed_up_again_and_restored_byte_for_byte(served: Served,
     assert result["lost_bytes"] == 0
     for name in ("disk-0.raw", "disk-1.raw"):
         assert (landing / "web1" / name).read_bytes() == (images / "web1" / name).read_bytes()
+
+
+class Telling(Work):
+    """Logs wherever work asks whether it may go on."""
+
+    def check(self) -> None:
+        super().check()
+        log().info(
+            "checked", thread=threading.current_thread().name.rpartition("_")[0] or threading.current_thread().name
+        )
+
+
+def test_every_thread_of_a_job_logs_its_trace(
+    served: Served, images: Path, tmp_path: Path, logged: io.StringIO
+) -> None:
+    def told(job: str, run: Callable[[Work, Means], dict[str, Any]], **kind: object) -> dict[str, Any]:
+        with about(job=job, trace=f"trace of {job}"):
+            return run(Telling(work(served, **kind).assignment, SystemClock(), lambda *_: GO_ON), means(served))
+
+    point = told("backup", back_up, backup=backup_of(served, images))["recovery_point"]
+    wanted = restore_of(served, point, tmp_path / "landing/web1")
+    (tmp_path / "landing").mkdir()
+    told("restore", lambda work, means: restore(work, means, [tmp_path / "landing"]), restore=wanted)
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    checked = {(line["thread"], line.get("job"), line.get("trace")) for line in lines if line["event"] == "checked"}
+    workers = {("worker-0", "backup"), ("worker-1", "backup"), ("worker-0", "restore"), ("upload", "backup")}
+    assert workers <= {(thread, job) for thread, job, _ in checked}
+    assert all(trace == f"trace of {job}" for _, job, trace in checked)
 
 
 def test_the_commit_is_announced_with_its_session_and_may_be_forbidden(served: Served, images: Path) -> None:

@@ -20,6 +20,7 @@ from media.recovery_point import JSON
 from media.session_log import DiskName, ParentDisk
 from runtime.faults import Fault
 from runtime.logs import log
+from runtime.tasks import begin_thread
 from vsa.faults import MachineMissing, MachineUnfit, TransportFailed
 from vsa.hypervisors import DiskSeen, MachineSeen, Purpose
 from vsa.hypervisors.vcenter.connection import Connection
@@ -150,8 +151,7 @@ class HeldMachine:
     def let_go(self) -> None:
         if self._removal is None and self._taken is not None:
             self._close_disks()
-            self._removal = threading.Thread(target=self._remove, name="snapshot-removal", daemon=True)
-            self._removal.start()
+            self._removal = begin_thread(self._remove, "snapshot-removal")
 
     def report(self) -> JSON:
         if self._taken is None:
