@@ -1,6 +1,6 @@
 """The programs that `bench.services` measures, each a process: a MediaAgent, a writer, a reader, one that locates.
 
-Each prints one JSON object. Wall seconds are of the verb, connecting included, without starting Python.
+Each prints one JSON object. Wall and CPU seconds are of the verb, connecting included, without starting Python.
 """
 
 from __future__ import annotations
@@ -46,8 +46,11 @@ from runtime.logs import configure
 from runtime.tasks import in_parallel, worker_count
 from vsa.backup.remote_log import RemoteLog, Wanted
 from vsa.disks.image import ImageDisk
+from vsa.disks.nbd import NbdDisk
 from vsa.disks.target import open_target
 from vsa.media_agent import Address, MediaAgentLine, Patience
+from vsa.nbd.client import connect
+from vsa.nbd.url import parse_nbd_url
 from vsa.restore.remote_disk import RemoteDiskRestore, open_point
 
 AGENT, VSA = Caller("mediaagent", "a0"), Caller("vsa", "5a")
@@ -135,11 +138,19 @@ def _known_pool(place: Path) -> uuid.UUID:
     return uuid.UUID(json.loads((place / "repository/ingot.json").read_text())["repository"])
 
 
-def backup(place: Path, disks: list[Path], ports: tuple[int, int] | None) -> int:
+def _disk(place: str) -> ImageDisk | NbdDisk:
+    """An image file, or what an NBD server at a URL exports."""
+    if place.startswith("nbd"):
+        url = parse_nbd_url(place)
+        return NbdDisk(connect(url, SystemClock()), str(url))
+    return ImageDisk(Path(place))
+
+
+def backup(place: Path, disks: list[str], ports: tuple[int, int] | None) -> int:
     """All disks of the machine; the bytes that were read."""
     clock = SystemClock()
     with ExitStack() as stack:
-        sources = [Source(str(n), stack.enter_context(ImageDisk(path))) for n, path in enumerate(disks)]
+        sources = [Source(str(n), stack.enter_context(_disk(path))) for n, path in enumerate(disks)]
         names = [DiskName(source.key, source.disk.size) for source in sources]
         if ports is None:
             pool = _pool(place)
@@ -210,6 +221,11 @@ def _found(log: RemoteLog, fingerprints: Fingerprints) -> None:
         raise SystemExit("a chunk that is stored was not found")
 
 
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("verb", choices=("create", "serve", "backup", "restore", "locate"))
@@ -221,7 +237,7 @@ def main() -> None:
     if asked.verb == "serve":
         serve(asked.place, asked.more[0])
         return
-    began = time.perf_counter()
+    began, used = time.perf_counter(), _cpu_seconds()
     result: dict[str, float] = {}
     if asked.verb == "create":
         create(asked.place)
@@ -229,11 +245,11 @@ def main() -> None:
         assert ports is not None
         result = locate(asked.place, ports)
     else:
-        files = [Path(each) for each in asked.more]
-        result["bytes"] = backup(asked.place, files, ports) if asked.verb == "backup" else restore(asked.place, ports)
+        result["bytes"] = (
+            backup(asked.place, asked.more, ports) if asked.verb == "backup" else restore(asked.place, ports)
+        )
     result["wall"] = time.perf_counter() - began
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    result["cpu"] = usage.ru_utime + usage.ru_stime
+    result["cpu"] = _cpu_seconds() - used
     print(json.dumps(result))
 
 

@@ -1,9 +1,10 @@
 """A machine of a simulated vCenter: bytes read by an incremental, and what a transport adds to the engine's time.
 
-    python -m bench.vsphere [--gigabytes 100] [--changed 0.01]
+    python -m bench.vsphere [--gigabytes 100] [--changed 0.01] [--disk IMAGE] [--server nbdkit|qemu-nbd]
 
 The machine's disk is sparse; changes are 256 KiB each, scattered, random. The transport's part is measured with one raw
-file, read by the engine directly and through `qemu-nbd` on a Unix socket, turn about.
+file in the page cache, read by the engine directly and through an NBD server on a Unix socket, turn about, each into a
+pool of its own on disk. Wall seconds have the server on the same cores; CPU seconds are the engine's with its client.
 """
 
 from __future__ import annotations
@@ -11,23 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import statistics
 import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from media.backup import Backup, Source
-from media.disk import Disk
+from bench.engine import warm
+from bench.services import cpu_seconds, side
 from media.pool import Parameters
-from runtime.clock import SystemClock
-from tests.media.workbench import MACHINE, Workbench, begin
 from tests.system.vsphere.office import office
-from vsa.disks.image import ImageDisk
-from vsa.hypervisors.vcenter.transport import DiskPlace
-from vsa.hypervisors.vcenter.transport.url import UrlTransport
 
 EXTENT = 256 << 10
 GIB = 1 << 30
@@ -65,48 +64,64 @@ def incremental(directory: Path, gigabytes: int, changed: float) -> dict[str, An
     }
 
 
-def first_backup(disk: Disk) -> float:
-    """Seconds of a first backup into memory."""
-    bench = Workbench()
-    source = Source("disk", disk)
-    log = begin(bench.pool, bench.known, bench.containers, bench.clock, MACHINE, [source], None)
-    began = time.monotonic()
-    Backup(log, [source], SystemClock(), 1, 2, lambda _: None).run({})
-    return time.monotonic() - began
+@contextmanager
+def exported(image: Path, socket: Path, server: str) -> Iterator[int]:
+    """The image behind an NBD server of so many; its pid."""
+    command = {
+        "nbdkit": ["nbdkit", "--foreground", "--readonly", f"--unix={socket}", "file", str(image)],
+        "qemu-nbd": [
+            "qemu-nbd",
+            "--read-only",
+            "--persistent",
+            "--shared=8",
+            f"--socket={socket}",
+            "--format=raw",
+            str(image),
+        ],
+    }[server]
+    with subprocess.Popen(command) as process:
+        try:
+            pause = threading.Event()
+            while not socket.exists():
+                pause.wait(0.05)
+            yield process.pid
+        finally:
+            process.terminate()
 
 
-def transport(directory: Path, megabytes: int, runs: int) -> dict[str, Any]:
-    """A first backup of one file, read by the engine and through an NBD server, turn about; medians."""
-    image, socket = directory / "disk.raw", directory / "nbd"
-    rng = random.Random(2)
-    with image.open("wb") as file:
-        for _ in range(megabytes):
-            file.write(rng.randbytes(1 << 19) + rng.randbytes(1 << 10) * (1 << 9))
-    server = subprocess.Popen(
-        ["qemu-nbd", "--read-only", "--persistent", "--shared=8", f"--socket={socket}", "--format=raw", str(image)]
-    )
-    try:
-        pause = threading.Event()
-        while not socket.exists():
-            pause.wait(0.05)
-        place = DiskPlace("vm-1", "snapshot-1", 2000, "", image.stat().st_size)
-        nbd = UrlTransport(f"nbd+unix:///?socket={socket}", SystemClock())
-        direct, through = [], []
-        for _ in range(runs):
-            with ImageDisk(image) as disk:
-                direct.append(first_backup(disk))
-            opened = nbd.open(place)
-            through.append(first_backup(opened))
-            opened.close()
-    finally:
-        server.terminate()
-        server.wait()
+def transport(directory: Path, disk: Path | None, megabytes: int, runs: int, server: str) -> dict[str, Any]:
+    """First backups of one disk into pools on disk, read directly and through an NBD server, turn about; medians."""
+    image, socket = disk or directory / "disk.raw", directory / "nbd"
+    if disk is None:
+        rng = random.Random(2)
+        with image.open("wb") as file:
+            for _ in range(megabytes):
+                file.write(rng.randbytes(1 << 19) + rng.randbytes(1 << 10) * (1 << 9))
+    rows: list[dict[str, float]] = []
+    with exported(image, socket, server) as pid:
+        for number in range(runs):
+            row = {}
+            for name, source in (("direct", str(image)), ("nbd", f"nbd+unix:///?socket={socket}")):
+                place = directory / f"{name}-{number}"
+                side("create", place)
+                warm(image)
+                before = cpu_seconds(pid)
+                found = side("backup", place, source)
+                row |= {f"{name}_seconds": found["wall"], f"{name}_cpu": found["cpu"]}
+                row["server_cpu"] = cpu_seconds(pid) - before
+                shutil.rmtree(place)
+            rows.append(row)
+    middle = {name: round(statistics.median(row[name] for row in rows), 2) for name in rows[0]}
+    walls = [round(row["nbd_seconds"] / row["direct_seconds"], 3) for row in rows]
+    engines = [round(row["nbd_cpu"] / row["direct_cpu"], 3) for row in rows]
     return {
-        "megabytes": megabytes,
-        "direct_seconds": round(statistics.median(direct), 2),
-        "through_nbd_seconds": round(statistics.median(through), 2),
-        "ratio": round(statistics.median(through) / statistics.median(direct), 3),
-        "ratios": [round(two / one, 3) for one, two in zip(direct, through, strict=True)],
+        "server": server,
+        "megabytes": image.stat().st_size >> 20,
+        **middle,
+        "wall_ratio": statistics.median(walls),
+        "wall_ratios": walls,
+        "cpu_ratio_without_server": statistics.median(engines),
+        "cpu_ratios_without_server": engines,
     }
 
 
@@ -115,10 +130,12 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=int, default=100)
     parser.add_argument("--changed", type=float, default=0.01)
     parser.add_argument("--megabytes", type=int, default=1024, help="of the file that the transport is measured with")
+    parser.add_argument("--disk", type=Path, help="an image to measure the transport with; one is made, without")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--server", choices=("nbdkit", "qemu-nbd"), default="nbdkit")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        print(json.dumps(transport(Path(directory), asked.megabytes, asked.runs)))
+        print(json.dumps(transport(Path(directory), asked.disk, asked.megabytes, asked.runs, asked.server)))
         print(json.dumps(incremental(Path(directory) / "office", asked.gigabytes, asked.changed)))
 
 
