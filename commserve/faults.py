@@ -92,7 +92,7 @@ class NotAllowed(CommServeFault):
 
 
 class TooManyAttempts(CommServeFault):
-    """Too many wrong passwords for one name."""
+    """Too many tries with one name, none of them with the right password."""
 
     code = "commserve.too_many_attempts"
     retry = Retry.LATER
@@ -185,7 +185,7 @@ class SecretNeeded(CommServeFault):
     """An agent is to use a secret that is not sealed to it."""
 
     code = "commserve.secret_needed"
-    status = 409
+    status = 422
 
 
 class StateUnfit(CommServeFault):

@@ -13,16 +13,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from commserve.access import people
 from commserve.catalog.expiry import expire_by_retention, ready_pools
 from commserve.inventory.kinds import FOLLOWED
 from commserve.jobs.backlog import start_run, submit
 from commserve.jobs.kinds import Wanted
-from commserve.jobs.states import State
+from commserve.jobs.states import ACTIVE, State
 from commserve.moments import present
 from commserve.plans.promise import Promise
 from commserve.plans.schedule import look
 from commserve.services import Services
-from commserve.store.tables import answers, hypervisors, jobs, plans
+from commserve.store.tables import answers, hypervisors, jobs, plans, pools
+from commserve.trust import joining
 from runtime.logs import about, log
 
 Concern = Callable[[datetime], bool]
@@ -100,42 +102,37 @@ class Scheduler:
 
     def _discover(self, now: datetime) -> bool:
         """Hypervisors that were not looked at for as long as they say, nor tried."""
-        tried = sa.select(jobs.c.hypervisor_id, sa.func.max(jobs.c.created_at).label("at"))
-        tried_at = tried.where(jobs.c.kind == "discover").group_by(jobs.c.hypervisor_id).subquery()
+        tried_at = _newest("discover", hypervisors, jobs.c.hypervisor_id, jobs.c.created_at)
         wanted = []
         with self._services.store.writing() as connection:
-            rows = connection.execute(
-                sa.select(hypervisors, tried_at.c.at).outerjoin(tried_at, tried_at.c.hypervisor_id == hypervisors.c.id)
-            )
-            for row in rows.all():
-                last = max((at for at in (row.discovered_at, row.at) if at is not None), default=None)
+            for row in connection.execute(sa.select(hypervisors, tried_at.label("tried_at"))):
+                last = max((at for at in (row.discovered_at, row.tried_at) if at is not None), default=None)
                 if last is None or not timedelta(0) <= now - last < timedelta(minutes=row.discover_minutes):
                     wanted.append(_wanted("discover", f"hypervisor:{row.id}", now, hypervisor_id=row.id))
             return bool(submit(connection, self._services.ids, wanted, now))
 
     def _follow(self, now: datetime) -> bool:
         """Somebody watches each hypervisor that can be, once its machines are known."""
-        last = sa.select(jobs.c.hypervisor_id, sa.func.max(jobs.c.id).label("id")).where(jobs.c.kind == "watch")
-        newest = last.group_by(jobs.c.hypervisor_id).subquery()
-        failed = sa.select(jobs).join(newest, newest.c.id == jobs.c.id).where(jobs.c.state == State.FAILED)
+        last = _newest("watch", hypervisors, jobs.c.hypervisor_id, jobs.c.id)
         followed = hypervisors.c.kind.in_(sorted(FOLLOWED)), hypervisors.c.discovered_at.isnot(None)
+        found = sa.select(hypervisors.c.id, jobs.c.state, jobs.c.ended_at).outerjoin(jobs, jobs.c.id == last)
+        wanted = []
         with self._services.store.writing() as connection:
-            waiting = {row.hypervisor_id for row in connection.execute(failed) if now - row.ended_at < _FOLLOW_AGAIN}
-            wanted = [
-                _wanted("watch", f"watch:{key}", now, hypervisor_id=key, arguments={"seconds": _FOLLOW_SECONDS})
-                for key in connection.execute(sa.select(hypervisors.c.id).where(*followed)).scalars()
-                if key not in waiting
-            ]
+            for row in connection.execute(found.where(*followed)):
+                waits = row.state == State.FAILED and now - row.ended_at < _FOLLOW_AGAIN
+                if row.state not in ACTIVE and not waits:
+                    asked = {"hypervisor_id": row.id, "arguments": {"seconds": _FOLLOW_SECONDS}}
+                    wanted.append(_wanted("watch", f"watch:{row.id}", now, **asked))
             return bool(submit(connection, self._services.ids, wanted, now))
 
     def _read_points(self, now: datetime) -> bool:
-        tried = sa.select(jobs.c.pool_id, sa.func.max(jobs.c.created_at))
-        of_kind = tried.where(jobs.c.kind == "read_points").group_by(jobs.c.pool_id)
+        """Pools whose points were not read for a while, nor tried."""
+        tried_at = _newest("read_points", pools, jobs.c.pool_id, jobs.c.created_at)
+        wanted = []
         with self._services.store.writing() as connection:
-            tried_at = {row[0]: row[1] for row in connection.execute(of_kind)}
-            wanted = []
-            for pool in ready_pools(connection):
-                last = max((at for at in (pool.read_at, tried_at.get(pool.id)) if at is not None), default=None)
+            ready = sa.select(pools, tried_at.label("tried_at")).where(pools.c.state == "ready")
+            for pool in connection.execute(ready):
+                last = max((at for at in (pool.read_at, pool.tried_at) if at is not None), default=None)
                 if last is None or not timedelta(0) <= now - last < _READ_POINTS_EVERY:
                     wanted.append(_wanted("read_points", f"points:{pool.id}", now, pool_id=pool.id))
             return bool(submit(connection, self._services.ids, wanted, now))
@@ -157,7 +154,16 @@ class Scheduler:
         with self._services.store.writing() as connection:
             connection.execute(sa.delete(answers).where(answers.c.created_at < now - _KEEP_ANSWERS))
             self._services.progress.forget(connection, now)
+            before = now - self._services.progress.policy.keep
+            people.forget_tokens(connection, before)
+            joining.forget_tokens(connection, before)
         return False
+
+
+def _newest(kind: str, owners: sa.Table, owner: sa.Column[Any], column: sa.Column[Any]) -> sa.ScalarSelect[Any]:
+    """Of each owner's newest job of a kind, one column: a look into an index, however many jobs there are."""
+    mine = sa.select(column).where(jobs.c.kind == kind, owner == owners.c.id).order_by(jobs.c.id.desc()).limit(1)
+    return mine.correlate(owners).scalar_subquery()
 
 
 def _wanted(kind: str, subject: str, now: datetime, **ids: Any) -> Wanted:

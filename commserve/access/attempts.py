@@ -1,4 +1,7 @@
-"""Slows down whoever guesses passwords: by name, in the memory of one process."""
+"""Slows down whoever guesses passwords: by name, in the memory of one process.
+
+A try counts before its password is looked at: guesses at the same time are as many as guesses one after the other.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from commserve.faults import NotAuthenticated, TooManyAttempts
+from commserve.faults import TooManyAttempts
 from runtime.clock import Clock
 
 FREE_ATTEMPTS = 5
@@ -15,31 +18,28 @@ _MOST_NAMES = 10_000
 
 
 class Attempts:
-    """Wrong passwords by name. After FREE_ATTEMPTS, one more a minute."""
+    """Tries by name, since a password was right. After FREE_ATTEMPTS, one more a minute."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._failed: dict[str, tuple[int, float]] = {}
-
-    def check(self, name: str) -> None:
-        """Raises TooManyAttempts."""
-        with self._lock:
-            count, last = self._failed.get(name, (0, 0.0))
-        wait = last + _WAIT_SECONDS - self._clock.monotonic_seconds()
-        if count >= FREE_ATTEMPTS and wait > 0:
-            raise TooManyAttempts(f"{count} wrong passwords: again in {wait:.0f} seconds")
+        self._tried: dict[str, tuple[int, float]] = {}
 
     @contextmanager
     def counted(self, name: str) -> Iterator[None]:
-        """Around one try: a wrong password counts, a right one clears the count."""
-        try:
-            yield
-        except NotAuthenticated:
-            with self._lock:
-                if len(self._failed) >= _MOST_NAMES:
-                    self._failed.clear()
-                self._failed[name] = (self._failed.get(name, (0, 0.0))[0] + 1, self._clock.monotonic_seconds())
-            raise
+        """Around one try, which ends well where the password is right. Raises TooManyAttempts."""
+        self._count(name)
+        yield
         with self._lock:
-            self._failed.pop(name, None)
+            self._tried.pop(name, None)
+
+    def _count(self, name: str) -> None:
+        now = self._clock.monotonic_seconds()
+        with self._lock:
+            count, last = self._tried.get(name, (0, 0.0))
+            wait = last + _WAIT_SECONDS - now
+            if count >= FREE_ATTEMPTS and wait > 0:
+                raise TooManyAttempts(f"{count} tries, and no password was right: again in {wait:.0f} seconds")
+            if name not in self._tried and len(self._tried) >= _MOST_NAMES:
+                self._tried.clear()
+            self._tried[name] = (count + 1, now)

@@ -93,6 +93,11 @@ def make_token(
     return token_id, f"{_PREFIX}_{token_id}_{secret}"
 
 
+def forget_tokens(connection: sa.Connection, before: datetime) -> None:
+    """Those that ended before then: until now they were there to say so."""
+    connection.execute(sa.delete(tokens).where(tokens.c.expires_at < before))
+
+
 def person_of(connection: sa.Connection, text: str, now: datetime) -> Person:
     """Who holds this token. Raises NotAuthenticated."""
     prefix, _, rest = text.partition("_")

@@ -8,6 +8,7 @@ whoever has the permission nowhere, and hold the transaction that commits before
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -66,7 +67,7 @@ class Call:
         self.person = person
         self.permission = permission
         self.now: datetime = present(services.clock)
-        self.idempotency: tuple[str, str] | None = None  # key and hash of the request
+        self.idempotency: tuple[str, str] | None = None  # key, and what the request is known by
         self.new_work = False  # whether agents that wait should look, once this is committed
 
     def authorize(self, *scopes: Scope, permission: Permission | None = None) -> None:
@@ -213,12 +214,17 @@ class Posts(_Needs):
     ) -> Iterator[Call]:
         with services_of(request).store.writing() as connection:
             call = self._call(request, connection, credentials)
-            if key is not None:
-                target = f"{request.method} {request.url.path}?{request.url.query} ".encode()
-                call.idempotency = (key, hashlib.sha256(target + body).hexdigest())
+            if key is not None and credentials is not None:
+                call.idempotency = (key, _known_by(request, body, credentials.credentials))
                 _replay(call, key)
             yield call
         call.committed()
+
+
+def _known_by(request: Request, body: bytes, token: str) -> str:
+    """A body may hold a password: whoever has the database, and so not the token, cannot try guesses on this."""
+    target = f"{request.method} {request.url.path}?{request.url.query} ".encode()
+    return hmac.digest(token.encode(), target + body, "sha256").hex()
 
 
 def _replay(call: Call, key: str) -> None:
@@ -227,7 +233,7 @@ def _replay(call: Call, key: str) -> None:
     if row is None or call.idempotency is None:
         return
     if row.request_hash != call.idempotency[1]:
-        raise KeyReused(f"Idempotency-Key {key!r} came with another request before")
+        raise KeyReused(f"Idempotency-Key {key!r} came with another request or token before")
     if not row.body and row.status != 204:
         raise AnswerNotKept("this was done before, and its answer held a secret that is shown once")
     raise Replayed(_respond(call.request, row.body, row.status, row.location))

@@ -80,8 +80,7 @@ def log_in(body: LoginIn, request: Request) -> Response:
     """A token of twelve hours for a name and a password. Needs no token."""
     services = services_of(request)
     now = present(services.clock)
-    services.attempts.check(body.name)
-    with services.store.reading() as connection, services.attempts.counted(body.name):
+    with services.attempts.counted(body.name), services.store.reading() as connection:
         user_id = people.check_password(connection, body.name, body.password)
     with services.store.writing() as connection:
         expires_at = now + timedelta(hours=_LOGIN_HOURS)

@@ -7,7 +7,8 @@ changes nothing, whatever it reports.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from commserve.jobs.lifecycle import Changes, Failure, Policy, Report
 from commserve.jobs.states import ACTIVE, ENDED, GOOD, LEASED, State
 from commserve.jobs.stranded import stranded
 from commserve.store.tables import jobs, leases, runs
+from runtime.logs import log
 
 _FORGET_AT_ONCE = 1000  # a writer waits for whoever writes
 
@@ -103,10 +105,13 @@ class Progress:
         now: datetime,
     ) -> int:
         rows = connection.execute(sa.select(jobs).where(which, jobs.c.assignment_id.isnot(None))).all()
+        count = 0
         for job in rows:
-            fault = kind(f"agent {job.agent_id} was {why} while it held the job")
-            self.apply(connection, job, lifecycle.lost(job, Failure.of(fault), now, self.policy), now)
-        return len(rows)
+            with self._alone(connection, job):
+                fault = kind(f"agent {job.agent_id} was {why} while it held the job")
+                self.apply(connection, job, lifecycle.lost(job, Failure.of(fault), now, self.policy), now)
+                count += 1
+        return count
 
     def cancel(self, connection: sa.Connection, job: Any, by: str, now: datetime) -> Any:
         """Ends it, or asks its agent to. The caller looked that the state allows it."""
@@ -116,14 +121,25 @@ class Progress:
         """Look at every active job that time may do something to; how many changed."""
         count = 0
         for job in connection.execute(sa.select(jobs).where(_worth_a_look(now, self.policy))).all():
-            changes = lifecycle.watched(job, now, self.policy)
-            if changes is not None:
-                self.apply(connection, job, changes, now)
-                count += 1
+            with self._alone(connection, job):
+                changes = lifecycle.watched(job, now, self.policy)
+                if changes is not None:
+                    self.apply(connection, job, changes, now)
+                    count += 1
         for job, fault in stranded(connection):
-            self.apply(connection, job, lifecycle.refused(job, Failure.of(fault), now), now)
-            count += 1
+            with self._alone(connection, job):
+                self.apply(connection, job, lifecycle.refused(job, Failure.of(fault), now), now)
+                count += 1
         return count
+
+    @contextmanager
+    def _alone(self, connection: sa.Connection, job: Any) -> Iterator[None]:
+        """One job of many: what fails with it is undone and told, and the others go on."""
+        try:
+            with connection.begin_nested():
+                yield
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is that job's own
+            log().error("job", job=job.id, kind=job.kind, exc_info=error)
 
     def forget(self, connection: sa.Connection, now: datetime) -> None:
         """Drop some of what ended too long ago: jobs with their leases, and runs. Not all at once, if it is much."""

@@ -280,6 +280,8 @@ sa.Index(None, jobs.c.machine_id, jobs.c.id)
 sa.Index(None, jobs.c.run_id, jobs.c.state)
 sa.Index(None, jobs.c.plan_id, jobs.c.id)
 sa.Index(None, jobs.c.ended_at)
+sa.Index(None, jobs.c.hypervisor_id, jobs.c.kind, jobs.c.id)
+sa.Index(None, jobs.c.pool_id, jobs.c.kind, jobs.c.id)
 
 leases = sa.Table(
     "leases",
@@ -351,11 +353,12 @@ answers = sa.Table(
     metadata,
     sa.Column("user_id", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
-    _text("request_hash"),
+    _text("request_hash"),  # keyed by the token that it came with
     sa.Column("status", sa.Integer, nullable=False),
     _text("body"),  # empty: it held a secret
     _text("location"),
     _at("created_at", null=False),
 )
+sa.Index(None, answers.c.created_at)
 
 counters = sa.Table("counters", metadata, sa.Column("name", sa.Text, primary_key=True), _count("value"))

@@ -73,6 +73,11 @@ def join(
     return Joined(caller, chain)
 
 
+def forget_tokens(connection: sa.Connection, before: datetime) -> None:
+    """Those that ended before then, used or not."""
+    connection.execute(sa.delete(join_tokens).where(join_tokens.c.expires_at < before))
+
+
 def _free_the_name(connection: sa.Connection, name: str) -> None:
     other = connection.execute(sa.select(agents).where(agents.c.name == name)).one_or_none()
     if other is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -103,12 +104,39 @@ def test_a_database_holds_no_secret_of_tokens_and_passwords(tmp_path: Path) -> N
     assert b"correct horse" not in everything
 
 
+def test_guesses_at_the_same_time_are_not_more_than_one_after_the_other() -> None:
+    """All are asked before the first one's password is looked at."""
+    attempts, everybody = Attempts(SetClock()), 40
+    asked = threading.Barrier(everybody)
+    admitted, refused = [], []
+
+    def guess(number: int) -> None:
+        asked.wait()
+        try:
+            with attempts.counted("ann"):
+                admitted.append(number)
+                looked_at.wait()
+                raise NotAuthenticated("no")
+        except TooManyAttempts:
+            refused.append(number)
+            looked_at.wait()
+        except NotAuthenticated:
+            pass
+
+    looked_at = threading.Barrier(everybody)
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(everybody)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(admitted), len(refused)) == (FREE_ATTEMPTS, everybody - FREE_ATTEMPTS)
+
+
 def test_guessing_passwords_slows_down_and_a_right_one_ends_it() -> None:
     clock = SetClock()
     attempts = Attempts(clock)
 
     def guess(right: bool) -> None:
-        attempts.check("ann")
         with attempts.counted("ann"):
             if not right:
                 raise NotAuthenticated("no")
@@ -118,7 +146,8 @@ def test_guessing_passwords_slows_down_and_a_right_one_ends_it() -> None:
             guess(right=False)
     with pytest.raises(TooManyAttempts):
         guess(right=True)
-    attempts.check("bob")
+    with attempts.counted("bob"):
+        pass  # somebody else's name
     clock.pass_(seconds=61)
     guess(right=True)
     guess(right=True)

@@ -212,7 +212,7 @@ def test_a_secret_reaches_the_agents_that_it_is_for_and_nobody_else(wire: Wire, 
     assert b"correct horse" not in everything
     more = {**body, "agents": [agent.caller.id, other.caller.id]}
     answer = office.ask("PUT", f"/hypervisors/{made['id']}", more)
-    assert (answer.status_code, answer.json()["code"]) == (409, "commserve.secret_needed")
+    assert (answer.status_code, answer.json()["code"]) == (422, "commserve.secret_needed")
     office.put(f"/hypervisors/{made['id']}", body)  # without a secret the one that is sealed stays
     office.post(f"/agents/{agent.caller.id}/revoke")
     with office.store.reading() as connection:

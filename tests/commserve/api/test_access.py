@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -242,6 +243,25 @@ def test_wrong_passwords_are_refused_and_then_slowed_down(office: Office) -> Non
         office.client.post("/api/v1/login", json={"name": "ann", "password": "wrong"}).status_code for _ in range(6)
     ]
     assert statuses == [401] * 5 + [429]
+
+
+def test_who_guesses_with_many_requests_at_once_guesses_no_more(office: Office) -> None:
+    office.post("/users", {"name": "ann", "password": "correct horse battery"})
+    statuses: list[int] = []
+
+    def guess() -> None:
+        statuses.append(office.client.post("/api/v1/login", json={"name": "ann", "password": "wrong"}).status_code)
+
+    threads = [threading.Thread(target=guess) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [401] * 5 + [429] * 7
+    right = {"name": "ann", "password": "correct horse battery"}
+    assert office.client.post("/api/v1/login", json=right).status_code == 429
+    office.clock.pass_(seconds=61)
+    assert office.client.post("/api/v1/login", json=right).status_code == 200
 
 
 def test_a_token_cannot_make_one_that_may_more_than_itself(office: Office) -> None:

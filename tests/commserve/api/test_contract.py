@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -14,7 +16,7 @@ from fastapi.routing import APIRoute
 from commserve.access.roles import Permission
 from commserve.api import app as application
 from commserve.api.call import Posts, Reads, Writes, _Needs
-from commserve.store.tables import answers, machines
+from commserve.store.tables import answers, machines, tokens
 from tests.commserve.office import Office, machine
 
 
@@ -168,6 +170,33 @@ def test_a_key_with_another_request_is_refused_and_one_of_somebody_else_is_anoth
     assert (other.status_code, other.json()["code"]) == (422, "commserve.key_reused")
     ann = office.person("ann", "administrator")
     office.post("/plans", {"name": "silver"}, ann, Idempotency_Key="k")
+
+
+def test_what_is_kept_of_a_request_does_not_let_anybody_try_passwords_on_it(office: Office) -> None:
+    """Guesses take the hash of a token, and the database has none that is good for it."""
+    body = {"name": "ann", "password": "correct horse battery"}
+    bob = office.person("bob", "administrator")
+    first = office.ask("POST", "/users", body, Idempotency_Key="k")
+    sent = first.request.content
+    assert first.status_code == 201
+    assert office.ask("DELETE", f"/users/{first.json()['id']}").status_code == 204
+    assert office.ask("POST", "/users", body, bob, Idempotency_Key="k").status_code == 201
+    with office.store.reading() as connection:
+        kept = set(connection.execute(sa.select(answers.c.request_hash)).scalars())
+        hashes = connection.execute(sa.select(tokens.c.secret_hash)).scalars().all()
+    assert len(kept) == 2, "the same request of two people is two"
+    for target in (b"POST /api/v1/users? ", b""):
+        assert hashlib.sha256(target + sent).hexdigest() not in kept
+        for key in (text.encode() for text in hashes):
+            assert hmac.digest(key, target + sent, "sha256").hex() not in kept
+    assert hmac.digest(bob.encode(), b"POST /api/v1/users? " + sent, "sha256").hex() in kept
+
+
+def test_a_key_that_came_with_another_token_of_the_same_person_is_refused(office: Office) -> None:
+    office.post("/plans", {"name": "gold"}, Idempotency_Key="k")
+    other = office.post("/tokens", {"name": "t"})["token"]
+    answer = office.ask("POST", "/plans", {"name": "gold"}, other, Idempotency_Key="k")
+    assert (answer.status_code, answer.json()["code"]) == (422, "commserve.key_reused")
 
 
 def test_a_post_that_failed_may_come_again_with_its_key(office: Office) -> None:

@@ -11,7 +11,7 @@ from commserve.faults import RequestInvalid
 from commserve.jobs.lifecycle import Failure
 from commserve.jobs.progress import Answer
 from commserve.jobs.states import State
-from commserve.store.tables import leases, machines, plans, points, runs
+from commserve.store.tables import jobs, join_tokens, leases, machines, plans, points, runs, tokens
 from media.faults import SessionForeign
 from runtime.faults import Retry
 from tests.commserve.office import START, Office, machine
@@ -374,6 +374,61 @@ def test_what_ended_is_forgotten_after_its_time_with_its_leases_and_run(office: 
         assert connection.execute(sa.select(leases.c.job_id).where(leases.c.job_id == old.id)).first() is None
         began = connection.execute(sa.select(sa.func.min(runs.c.created_at)).where(runs.c.plan_id == plan)).scalar()
     assert began > START.replace(hour=13), "the first run is forgotten too"
+
+
+def test_tokens_that_ended_are_forgotten_with_the_jobs(office: Office) -> None:
+    office.post("/users", {"name": "ann", "password": "correct horse battery"})
+    office.client.post("/api/v1/login", json={"name": "ann", "password": "correct horse battery"})
+    lasting = office.post("/tokens", {"name": "lasting"})["id"]
+    office.post("/join-tokens", {"role": "vsa", "name": "v"})
+    used = office.post("/join-tokens", {"role": "vsa", "name": "w"})["id"]
+    with office.store.writing() as connection:
+        connection.execute(sa.update(join_tokens).where(join_tokens.c.id == used).values(used_at=office.clock.moment))
+
+    def names() -> tuple[set[str], set[str]]:
+        with office.store.reading() as connection:
+            people = set(connection.execute(sa.select(tokens.c.name)).scalars())
+            return people, set(connection.execute(sa.select(join_tokens.c.name)).scalars())
+
+    everything = {"test", "login", "lasting"}, {"v", "w"}
+    assert names() == everything
+    office.look(days=90)
+    assert names() == everything, "until then they are there to say that they ended"
+    office.look(hours=13)
+    assert names() == ({"test", "lasting"}, set())
+    assert lasting in {token["id"] for token in office.all_pages("/tokens")}
+
+
+def test_a_job_that_cannot_be_handled_stops_no_other(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a kind that only a later version knows, here; whatever it is, the others lose their leases."""
+    office.protect(3, schedule={"cron": ""})
+    for found in office.all_pages("/machines"):
+        office.post(f"/machines/{found['id']}/backup")
+    vsa = office.agent()
+    held = office.lease(vsa, 8)
+    assert len(held) == 3
+    bad = min(held, key=lambda job: job.id)
+    with office.store.writing() as connection:
+        strange = sa.update(jobs).where(jobs.c.id == bad.id)
+        connection.execute(strange.values(state="CANCELLING", cancel_at=START, kind="of tomorrow"))
+    office.look(minutes=2)
+    states = {job.id: job.state for job in office.jobs(role="vsa") if job.machine_id}
+    assert states.pop(bad.id) == "CANCELLING", "and what was done for it is undone"
+    assert set(states.values()) == {"QUEUED"}
+    assert bad.id in capsys.readouterr().out
+
+
+def test_an_agent_that_restarted_gives_back_what_can_be_given_back(office: Office) -> None:
+    office.protect(2, schedule={"cron": ""})
+    for found in office.all_pages("/machines"):
+        office.post(f"/machines/{found['id']}/backup")
+    vsa = office.agent()
+    bad, good = sorted(office.lease(vsa, 8), key=lambda job: job.id)
+    with office.store.writing() as connection:
+        strange = sa.update(jobs).where(jobs.c.id == bad.id)
+        connection.execute(strange.values(state="CANCELLING", cancel_at=START, kind="of tomorrow"))
+        assert office.services.progress.restarted(connection, vsa, "another boot", office.clock.moment) == 1
+    assert (office.job(bad.id).state, office.job(good.id).state) == ("CANCELLING", "QUEUED")
 
 
 def test_a_due_time_that_overlaps_coalesces(office: Office) -> None:

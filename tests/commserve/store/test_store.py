@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from commserve.faults import DatabaseTooNew, InUse, NameTaken
 from commserve.store.engine import open_store
 from commserve.store.inserting import insert_new, put
-from commserve.store.migrate import bring_up
-from commserve.store.tables import counters, jobs, metadata, plans, pools, rules, users
+from commserve.store.migrate import MIGRATIONS, bring_up
+from commserve.store.tables import answers, counters, hypervisors, jobs, metadata, plans, pools, rules, users
 from tests.commserve.office import START, open_migrated
 
 
@@ -55,6 +58,63 @@ def test_bringing_up_twice_changes_nothing_and_keeps_what_is_there(tmp_path: Pat
     bring_up(store)
     with store.reading() as connection:
         assert connection.execute(sa.select(counters.c.value)).scalar_one() == 7
+    store.close()
+
+
+def versions() -> ScriptDirectory:
+    return ScriptDirectory(str(MIGRATIONS))
+
+
+@pytest.mark.parametrize("revision", sorted(s.revision for s in versions().walk_revisions() if not s.is_head))
+def test_a_database_of_every_version_before_becomes_one_of_now_with_what_it_holds(
+    tmp_path: Path, revision: str
+) -> None:
+    store = open_store(tmp_path / "commserve.db")
+    config = Config()
+    config.set_main_option("script_location", versions().dir)
+    times = ("created_at", "not_before_at", "deadline_at", "queued_at")
+    job = {"id": "j", "kind": "discover", "subject": "s", "hypervisor_id": "h", **dict.fromkeys(times, 1)}
+    with store.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        for table, row in (
+            ("hypervisors", {"id": "h", "name": "lab", "settings": '{"directory": "/x"}', "created_at": 1}),
+            ("jobs", job),
+            ("answers", {"user_id": "u", "key": "k", "request_hash": "abc", "status": 201, "created_at": 1}),
+        ):
+            columns = [sa.column(name) for name in row]
+            connection.execute(sa.insert(sa.table(table, *columns)).values(**row))
+    bring_up(store)
+    with store.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        job = connection.execute(sa.select(jobs)).one()
+        assert (job.id, job.kind, job.hypervisor_id, job.state, job.attempts_allowed) == (
+            "j",
+            "discover",
+            "h",
+            "QUEUED",
+            3,
+        )
+        assert connection.execute(sa.select(hypervisors.c.settings)).scalar_one() == {"directory": "/x"}
+        kept = connection.execute(sa.select(answers.c.key, answers.c.request_hash)).one()
+        assert tuple(kept) == ("k", ""), "the key still counts, and what a body hashed to is gone"
+    store.close()
+
+
+def test_a_savepoint_is_undone_alone(tmp_path: Path) -> None:
+    """The driver begins nothing by itself, so that savepoints are ours as well."""
+    store = open_migrated(tmp_path)
+    with store.writing() as connection:
+        connection.execute(sa.insert(counters).values(name="before", value=1))
+        with connection.begin_nested():
+            connection.execute(sa.insert(counters).values(name="inside", value=1))
+        for bad in ("before", None):
+            rows = [{"name": "undone", "value": 1}, {"name": bad, "value": 2}]
+            with pytest.raises(sa.exc.IntegrityError), connection.begin_nested():
+                connection.execute(sa.insert(counters), rows)
+        connection.execute(sa.insert(counters).values(name="after", value=1))
+    with store.reading() as connection:
+        assert set(connection.execute(sa.select(counters.c.name)).scalars()) == {"before", "inside", "after"}
     store.close()
 
 
