@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from commserve.jobs.kinds import SETTLE
 from commserve.jobs.lifecycle import Policy, is_settling
 from commserve.plans.promise import Hold
 from commserve.store.tables import agents, hypervisors, machines, pool_agents, pools
@@ -18,7 +19,6 @@ from proto.channels import Caller
 from proto.tickets import Ticket, sign
 
 TICKET_LIFE = timedelta(days=1)  # who lost the lease gets no other, and may show the last one for so long at most
-_SETTLE = "read_register"
 
 
 class Assignments:
@@ -32,7 +32,7 @@ class Assignments:
 
     def of(self, connection: sa.Connection, job: Any, agent: Any, rate: int, now: datetime) -> agents_pb2.Assignment:
         """For a job (a row) that this agent (a row) just leased."""
-        operation = _SETTLE if is_settling(job) else job.kind
+        operation = SETTLE if is_settling(job) else job.kind
         pool = _pool(connection, job.pool_id)
         assignment = agents_pb2.Assignment(
             id=job.assignment_id,
@@ -52,7 +52,7 @@ class Assignments:
         """For a job (a row) that this agent holds, when half the life of its last ticket is over; else empty."""
         if timedelta(seconds=age_seconds) * 2 < TICKET_LIFE:
             return ""
-        operation = _SETTLE if is_settling(job) else job.kind
+        operation = SETTLE if is_settling(job) else job.kind
         return self._ticket(job, agent, operation, _pool(connection, job.pool_id).id, now)
 
     def _ticket(self, job: Any, agent: Any, operation: str, pool_id: str, now: datetime) -> str:
@@ -248,5 +248,5 @@ _FILL: dict[str, Callable[..., None]] = {
     "expire": _expire,
     "verify": _verify,
     "rebuild": _rebuild,
-    _SETTLE: _read_register,
+    SETTLE: _read_register,
 }

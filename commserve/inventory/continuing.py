@@ -1,19 +1,22 @@
 """A machine that goes on elsewhere: moved to another vCenter, or its vCenter was built anew.
 
 A vCenter's machine is called `<vCenter's uuid>:<machine's instance uuid>`. In another vCenter it has the same instance
-uuid and the same disks, and another id. Its row and its recovery points keep the id that they have, and `seen_as` is
-what the new vCenter calls it; content decides what a backup stores, so the history goes on without a break.
+uuid and the same disks, and another id; or other disks, where a restore of ours made it with the identity that it had.
+Its row and its recovery points keep the id that they have, and `seen_as` is what the new vCenter calls it; content
+decides what a backup stores, so the history goes on without a break.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
-from commserve.store.tables import hypervisors, machines
+from commserve.jobs.states import State
+from commserve.store.tables import hypervisors, jobs, machines
 
 _PERIODS = 2  # of discovery: who was not seen for so long is not there any more, whether or not anybody can ask
 
@@ -22,16 +25,18 @@ class Continuing:
     """What the machines that one hypervisor sees are called here."""
 
     def __init__(self, connection: sa.Connection, hypervisor_id: str, known: Mapping[str, Any], now: datetime) -> None:
+        self._connection = connection
         self._known = known
         self._here = hypervisor_id
         self._now = now
         self._id_by_seen = {
             row.seen_as: row.id for row in known.values() if row.seen_as and row.hypervisor_id == hypervisor_id
         }
-        self._by_identity: dict[Any, list[Any]] = {}
+        self._by_uuid: dict[str, list[Any]] = {}
         for row in known.values():
-            if row.hypervisor_id != hypervisor_id:
-                self._by_identity.setdefault(_identity(row.id, row.disks), []).append(row)
+            uuid = _uuid(row.id)
+            if uuid and row.hypervisor_id != hypervisor_id:
+                self._by_uuid.setdefault(uuid, []).append(row)
         periods = connection.execute(sa.select(hypervisors.c.id, hypervisors.c.discover_minutes))
         self._minutes = {row.id: row.discover_minutes for row in periods}
 
@@ -40,16 +45,32 @@ class Continuing:
         seen = machine["id"]
         if seen in self._id_by_seen:
             return self._id_by_seen[seen], None
-        identity = _identity(seen, machine["disks"])
-        if seen in self._known or identity is None:
+        if seen in self._known:
             return seen, None
-        others = self._by_identity.get(identity, [])
+        others = [row for row in self._by_uuid.get(_uuid(seen) or "", ()) if self._same(row, machine)]
         left = [row for row in others if self._left(row)]
         if left:
             return max(left, key=lambda row: row.last_seen_at).id, None
         if others:
             return seen, f"machine {machine['name']!r}: it is in another hypervisor too, as {others[0].id!r}"
         return seen, None
+
+    def _same(self, row: Any, machine: Mapping[str, Any]) -> bool:
+        """Whether machines with one instance uuid are one. Files that were copied by hand have the same, too."""
+        keys = _keys(machine["disks"])
+        return (bool(keys) and keys == _keys(row.disks)) or row.id in self._restored_here
+
+    @cached_property
+    def _restored_here(self) -> frozenset[str]:
+        """The machines that came back here with the identity that they had, or are coming."""
+        target = jobs.c.arguments["machine"]
+        wanted = sa.select(jobs.c.machine_id).where(
+            jobs.c.kind == "restore",
+            jobs.c.state.notin_([State.FAILED, State.CANCELLED]),
+            target["hypervisor_id"].as_string() == self._here,
+            target["keep_identity"].as_boolean(),
+        )
+        return frozenset(self._connection.execute(wanted).scalars())
 
     def _left(self, row: Any) -> bool:
         """Whether a machine is not where it was."""
@@ -96,6 +117,5 @@ def _uuid(machine_id: str) -> str | None:
     return last if colon and len(first) == len(last) == 36 else None
 
 
-def _identity(machine_id: str, disks: Iterable[Mapping[str, Any]]) -> tuple[str, frozenset[str]] | None:
-    uuid, keys = _uuid(machine_id), frozenset(disk["key"] for disk in disks)
-    return (uuid, keys) if uuid and keys else None
+def _keys(disks: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    return frozenset(disk["key"] for disk in disks)

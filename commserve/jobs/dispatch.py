@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from commserve.ids import Ids
 from commserve.jobs.bell import Bell
-from commserve.jobs.kinds import LASTING, SETTLING, URGENT
+from commserve.jobs.kinds import LASTING, SETTLE, SETTLING, URGENT
 from commserve.jobs.lifecycle import LEASE_COLUMNS, Policy, leased
 from commserve.jobs.order import Asking, Candidate, Limit, Running, any_for, choose, keys_of
 from commserve.jobs.states import LEASED, State
@@ -32,7 +32,6 @@ from runtime.clock import Clock
 _LOOK_SECONDS = 1.0
 _RUNG_SECONDS = 0.2  # the least between two looks, however often it rings
 _PER_GROUP = 64  # of each plan on each hypervisor, so many are in memory; first backups apart, and pinned ones
-_SETTLE = "settle"
 
 # built once: a statement costs more to put together than to run
 _COLUMNS = (jobs.c.kind, jobs.c.plan_id, jobs.c.hypervisor_id, jobs.c.first, jobs.c.agent_id)
@@ -66,7 +65,7 @@ class Backlog:
     hypervisors: dict[str, Limit]
     bound: dict[str, frozenset[str]] = field(default_factory=dict)  # hypervisor -> its agents; none: any
     served: dict[str, frozenset[str]] = field(default_factory=dict)  # agent -> its pools
-    active: frozenset[str] = frozenset()  # agents of the role
+    able: dict[str, frozenset[str]] = field(default_factory=dict)  # kind of work -> active agents that know it
     used: int = 0  # how many were taken out since
 
 
@@ -101,8 +100,9 @@ class Dispatch:
         now = present(self._clock)
         reached = {key for key, bound in backlog.bound.items() if not bound or agent.id in bound}
         pools = backlog.served.get(agent.id, frozenset()) if agent.role == SETTLING else None
-        others = backlog.active - {agent.id}
-        asking = Asking(agent.id, free_slots, 0, frozenset(reached), pools, others)
+        kinds = frozenset(agent.capabilities)
+        others = {kind: able - {agent.id} for kind, able in backlog.able.items()}
+        asking = Asking(agent.id, kinds, free_slots, 0, frozenset(reached), pools, others)
         if not any_for(backlog.queued.values(), asking, now):
             return []
         with self._store.writing() as connection:
@@ -158,7 +158,7 @@ def _read(connection: sa.Connection, role: str, monotonic: float, rings: int, no
     for row in rows.values():
         values = {name: getattr(row, name) for name in names}
         if row.state == State.COMMITTING:
-            values |= {"kind": _SETTLE, "urgency": URGENT, "hypervisor_id": None}  # a MediaAgent reaches none
+            values |= {"kind": SETTLE, "urgency": URGENT, "hypervisor_id": None}  # a MediaAgent reaches none
         queued[row.id] = Candidate(**values, avoided=frozenset(row.avoided))
     plan_limits = {
         row.id: _limit(Promise.model_validate(row.promise), now)
@@ -174,7 +174,11 @@ def _read(connection: sa.Connection, role: str, monotonic: float, rings: int, no
     served: dict[str, set[str]] = {}
     for row in connection.execute(sa.select(pool_agents)):
         served.setdefault(row.agent_id, set()).add(row.pool_id)
-    active = sa.select(agents.c.id).where(agents.c.role == role, agents.c.state == "active")
+    able: dict[str, set[str]] = {}
+    active = sa.select(agents.c.id, agents.c.capabilities).where(agents.c.role == role, agents.c.state == "active")
+    for row in connection.execute(active):
+        for kind in row.capabilities:
+            able.setdefault(kind, set()).add(row.id)
     return Backlog(
         monotonic,
         rings,
@@ -184,7 +188,7 @@ def _read(connection: sa.Connection, role: str, monotonic: float, rings: int, no
         hypervisor_limits,
         {key: frozenset(found) for key, found in bound.items()},
         {key: frozenset(found) for key, found in served.items()},
-        frozenset(connection.execute(active).scalars()),
+        {kind: frozenset(found) for kind, found in able.items()},
     )
 
 

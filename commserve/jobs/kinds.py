@@ -33,7 +33,8 @@ ROLE: dict[str, str] = {
     "verify": "mediaagent",
     "rebuild": "mediaagent",
 }
-SETTLING = "mediaagent"  # the role that reads the register of a commit whose outcome is unknown
+SETTLE = "read_register"  # what is done about a commit whose outcome is unknown: an agent's work, not a kind of job
+SETTLING = "mediaagent"  # the role that does it
 URGENT, USUAL = 0, 1
 
 

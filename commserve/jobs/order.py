@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from commserve.jobs.kinds import URGENT
@@ -47,14 +47,15 @@ class Limit:
 
 @dataclass(frozen=True)
 class Asking:
-    """The agent that asks, and what it can reach. None: everything."""
+    """The agent that asks, what it can do, and what it can reach; `pools` None: all."""
 
     id: str
+    kinds: frozenset[str]  # one of the release before does not know every kind of work
     free_slots: int
     running: int
     hypervisors: frozenset[str]
     pools: frozenset[str] | None
-    others: frozenset[str] = frozenset()  # further agents of its role: where a job that failed here can go
+    others: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by kind: where a job that failed here can go
 
 
 @dataclass
@@ -139,7 +140,9 @@ def _rank(job: Candidate, running: Running, now: datetime) -> tuple[object, ...]
 def _reaches(asking: Asking, job: Candidate) -> bool:
     if job.wanted_agent_id is not None and job.wanted_agent_id != asking.id:
         return False
-    if asking.id in job.avoided and not asking.others <= job.avoided:
+    if job.kind not in asking.kinds:
+        return False
+    if asking.id in job.avoided and not asking.others.get(job.kind, frozenset()) <= job.avoided:
         return False
     if job.hypervisor_id is not None and job.kind != "restore" and job.hypervisor_id not in asking.hypervisors:
         return False

@@ -16,6 +16,7 @@ from commserve.access.roles import EVERYTHING, Permission, Scope
 from commserve.api.app import make_app
 from commserve.ids import Ids
 from commserve.inventory import machines
+from commserve.jobs.kinds import ROLE, SETTLE, SETTLING
 from commserve.jobs.lifecycle import Failure, Report
 from commserve.jobs.progress import Answer
 from commserve.moments import text_of
@@ -27,6 +28,10 @@ from commserve.store.tables import agents, hypervisors, jobs, pool_agents, pools
 from commserve.store.tables import machines as machines_table
 from commserve.trust.authority import open_authority
 
+ABILITIES = {  # of agents of this release
+    role: sorted([*(kind for kind, does in ROLE.items() if does == role), *([SETTLE] if role == SETTLING else [])])
+    for role in ("vsa", "mediaagent")
+}
 START = datetime(2026, 3, 2, 12, tzinfo=UTC)  # a Monday
 
 
@@ -144,10 +149,11 @@ class Office:
                 connection.execute(sa.insert(pool_agents).values(pool_id=key, agent_id=agent))
         return key
 
-    def agent(self, role: str = "vsa", name: str = "") -> str:
+    def agent(self, role: str = "vsa", name: str = "", abilities: Sequence[str] | None = None) -> str:
         """One that joined and is active: put there by hand."""
         key = self.services.ids.new(self.clock.moment)
         row = {"id": key, "role": role, "name": name or f"{role}-{key}", "state": "active", "boot_id": "boot"}
+        row |= {"capabilities": ABILITIES[role] if abilities is None else list(abilities)}
         with self.store.writing() as connection:
             connection.execute(sa.insert(agents).values(**row, joined_at=self.clock.moment, seen_at=self.clock.moment))
         return key

@@ -110,6 +110,17 @@ def id_of(rest: Rest, resource: str, name: str) -> str:
     raise NameUnknown(f"{resource}: expected one that is there, found {name!r}")
 
 
+def machine_of(rest: Rest, name: str) -> str:
+    """The id of the machine with this name or id: one that is there, else the last one seen. Raises NameUnknown."""
+    from ingot.faults import NameUnknown
+
+    found = [item for item in rest.all("/machines", gone=True) if name in (item["id"], item["name"])]
+    if not found:
+        raise NameUnknown(f"machines: expected one that is or was there, found {name!r}")
+    last = max(found, key=lambda item: (item["gone_at"] is None, item["last_seen_at"]))
+    return str(last["id"])
+
+
 def agents_of(rest: Rest, role: str, names: list[str] | None) -> list[str]:
     """The ids of the agents with these names; without names, of all that have this role and are not revoked."""
     if names:

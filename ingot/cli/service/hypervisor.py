@@ -184,8 +184,18 @@ def adopt(
 ) -> int:
     """Let the machines of a vCenter that was built anew go on with their recovery points.
 
-    Machines are known again by their instance uuid. Discover NEW first.
+    Machines are known again by their instance uuid. NEW is discovered once more, and this waits for it.
     """
-    body = {"old": id_of(door.rest, "hypervisors", old)}
-    found = door.rest.post(f"/hypervisors/{id_of(door.rest, 'hypervisors', new)}/adopt", body)
-    return said(door, found, f"{count_text(found['machines'], 'machine')} of {old} go on in {new}")
+    from ingot.cli.service.job import first_attempt
+    from ingot.rest import discovery
+
+    old_id, new_id = (id_of(door.rest, "hypervisors", name) for name in (old, new))
+    ids = {machine["id"] for machine in door.rest.all("/machines", hypervisor_id=old_id)}
+    door.rest.post(f"/hypervisors/{new_id}/adopt", {"old": old_id})
+    job = first_attempt(door, discovery(door.rest, new_id))
+    machines = sum(machine["id"] in ids for machine in door.rest.all("/machines", hypervisor_id=new_id))
+    lines = [f"{machines} of {count_text(len(ids), 'machine')} of {old} go on in {new}"]
+    if job["fault"]:
+        lines.append(f"{new} is not discovered yet: {shown(job['fault']['message'])} [{job['fault']['code']}]")
+    document = {"machines": machines, "of": len(ids), "discovery": job}
+    return door.screen.result(document, lines, Exit.FAULT if job["fault"] else Exit.GOOD)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ingot.cli.service.asking import Door, asking, id_of, names_by_id, said, tell, text
+from ingot.cli.service.asking import Door, asking, id_of, machine_of, names_by_id, said, tell, text
 from ingot.cli.service.machine_page import show, state_of
 from ingot.cli.service.machine_restore import NameArgument, restore
 from ingot.quantities import size_text, time_text
@@ -53,7 +53,7 @@ def points(
         ("STORED", lambda point: size_text(point["stored_bytes"])),
         ("MARKS", lambda point: ", ".join(point["marks"])),
     ]
-    found = door.rest.all("/points", machine_id=id_of(door.rest, "machines", machine))
+    found = door.rest.all("/points", machine_id=machine_of(door.rest, machine))
     return tell(door, found, columns, "no recovery points", frozenset({3}))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ingot.cli.service.asking import Door, asking, id_of, names_by_id
+from ingot.cli.service.asking import Door, asking, machine_of, names_by_id
 from ingot.cli.service.machine_restore import NameArgument
 from ingot.quantities import count_text, shown, size_text, table, time_text
 
@@ -15,7 +15,7 @@ _NEWEST_JOBS = 5
 @asking
 def show(door: Door, machine: NameArgument) -> int:
     """Show one machine: disks, what protects it, its newest recovery points and jobs."""
-    key = id_of(door.rest, "machines", machine)
+    key = machine_of(door.rest, machine)
     found = door.rest.get(f"/machines/{key}")
     points = list(door.rest.all("/points", machine_id=key))
     jobs = door.rest.get("/jobs", machine_id=key, limit=_NEWEST_JOBS)["items"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ingot.cli.service.asking import Door, asking, id_of
+from ingot.cli.service.asking import Door, asking, id_of, machine_of
 
 NameArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="Its name or id.")]
 _PANEL = "Into a hypervisor"
@@ -69,7 +69,7 @@ def restore(
     from ingot.faults import NameUnknown
 
     hypervisor, how = _target(to, to_hypervisor, in_place, attach_to)
-    found = list(door.rest.all("/points", machine_id=id_of(door.rest, "machines", machine)))
+    found = list(door.rest.all("/points", machine_id=machine_of(door.rest, machine)))
     wanted = [each for each in found if point is None or each["id"] == point.lower().zfill(10)]
     if not wanted:
         there = ", ".join(each["id"] for each in found[:5]) or "none"

@@ -11,7 +11,7 @@ from proto.agents_pb2_grpc import add_AgentsServicer_to_server
 from proto.channels import Caller, Server
 from runtime.certificates import Identity, key_pem, new_key, public_der, signing_request
 from runtime.version import VERSION
-from tests.commserve.office import Office
+from tests.commserve.office import ABILITIES, Office
 
 
 class Wire:
@@ -52,8 +52,8 @@ class Agent:
         self.sealing_key = new_key()
 
     def about(self, boot_id: str = "boot", **other: object) -> agents_pb2.RegisterRequest:
-        key = public_der(self.sealing_key.public_key())
-        return agents_pb2.RegisterRequest(boot_id=boot_id, version=VERSION, sealing_key=key, **other)  # type: ignore[arg-type]
+        us = {"boot_id": boot_id, "version": VERSION, "capabilities": ABILITIES[self.caller.role], **other}
+        return agents_pb2.RegisterRequest(sealing_key=public_der(self.sealing_key.public_key()), **us)  # type: ignore[arg-type]
 
 
 def join(office: Office, role: str, name: str) -> Agent:

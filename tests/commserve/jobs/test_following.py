@@ -8,7 +8,7 @@ from commserve.jobs.lifecycle import Failure
 from commserve.store.tables import agents
 from runtime.certificates import new_key, public_der
 from runtime.faults import Retry
-from tests.commserve.office import Office, machine
+from tests.commserve.office import ABILITIES, Office, machine
 
 SETTINGS = {"address": "vc1.example.com", "user": "backup"}
 
@@ -52,3 +52,28 @@ def test_a_directory_of_images_is_not_watched(office: Office) -> None:
     office.discover(office.hypervisor(), machine("web"))
     office.look()
     assert office.jobs(kind="watch") == []
+
+
+def test_a_vsa_of_the_release_before_is_given_only_what_it_knows(office: Office) -> None:
+    old = office.agent(abilities=["backup", "discover", "restore"])
+    lab = vcenter(office, old)
+    office.discover(lab)
+    office.look(seconds=1)
+    (watch,) = office.jobs(kind="watch")
+    checking = office.post(f"/hypervisors/{lab}/check")
+    assert {each.kind for each in office.lease(old, 4)} <= {"discover"}
+    assert office.job(watch.id).state == office.job(checking["id"]).state == "QUEUED"
+    with office.store.writing() as connection:  # it is upgraded
+        connection.execute(sa.update(agents).values(capabilities=ABILITIES["vsa"]))
+    assert {each.kind for each in office.lease(old, 4)} >= {"watch", "check"}
+
+
+def test_a_job_that_failed_at_the_only_agent_that_knows_its_kind_goes_there_again(office: Office) -> None:
+    new = office.agent(name="new")
+    office.agent(name="old", abilities=["discover"])
+    office.discover(vcenter(office, new))
+    office.look(seconds=1)
+    (job,) = [each for each in office.lease(new, 4) if each.kind == "watch"]
+    office.report(job, "FAILED", failure=Failure("vsa.x", "no", Retry.ELSEWHERE))
+    office.look(minutes=5)
+    assert job.id in {each.id for each in office.lease(new, 4)}

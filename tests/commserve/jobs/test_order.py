@@ -33,7 +33,8 @@ def restore(key: str) -> Candidate:
 
 
 def asking(slots: int, running: int = 0, **other: object) -> Asking:
-    return Asking("a", slots, running, frozenset("hgk"), None, **other)  # type: ignore[arg-type]
+    kinds = frozenset({"backup", "restore"})
+    return Asking("a", kinds, slots, running, frozenset("hgk"), None, **other)  # type: ignore[arg-type]
 
 
 def chosen(
@@ -79,7 +80,7 @@ def test_a_closed_window_starts_nothing_but_what_somebody_asked_for() -> None:
 
 
 def test_pools_and_hypervisors_that_an_agent_does_not_reach_are_not_its_business() -> None:
-    media = Asking("m", 9, 0, frozenset(), frozenset({"mine"}))
+    media = Asking("m", frozenset({"verify", "create_pool"}), 9, 0, frozenset(), frozenset({"mine"}))
     verify = backup("v", kind="verify", hypervisor_id=None, pool_id="mine")
     other = backup("o", kind="verify", hypervisor_id=None, pool_id="other")
     assert chosen([verify, other, backup("b")], media) == ["v"]

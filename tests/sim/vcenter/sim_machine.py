@@ -139,6 +139,27 @@ class SimMachine:
             self.machine.device(self.disk(disk).key).backing.sharing = "sharingMultiWriter"
             self.machine.touch()
 
+    def destroy(self) -> None:
+        """Off and away, with its files."""
+        with self._lock:
+            take_away(self.machine, with_files=True)
+
+    def write_untracked(self, disk: int, offset: int, data: bytes) -> None:
+        """Below all that change tracking sees: an array's copy of another moment was put in place."""
+        with self._lock:
+            self.disk(disk).layers[-1].write(offset, data)
+
+    def into_rebuilt(self, new: Any) -> SimMachine:
+        """Its vCenter was lost, and its hosts were added to a new one: all is as it was, but for its id there."""
+        tracked = [disk.tracking for disk in self.machine.disks.values()]
+        there = self.move_to_vcenter(new)
+        with new.changes.lock:
+            for disk, tracking in zip(there.machine.disks.values(), tracked, strict=True):
+                disk.tracking = tracking
+            there.machine.refresh_disks()
+            there.machine.touch()
+        return there
+
     def move_to_vcenter(self, other: Any) -> SimMachine:
         """vMotion across vCenters: the same uuids and bytes there, another id, and tracking that begins anew."""
         with self._lock, other.changes.lock:

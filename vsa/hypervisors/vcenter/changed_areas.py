@@ -91,13 +91,27 @@ def changed_areas(
 
 
 class ChangeId(NamedTuple):
-    """`<uuid>/<n>`: the n-th moment since tracking began under this uuid."""
+    """`<uuid>/<n>`: the n-th moment since tracking began under this uuid; and where that was told.
+
+    A recovery point has it as `<uuid>/<n>@<vCenter>`. Another vCenter may show a copy of the disk, whose tracking went
+    on over other contents, so there it counts for nothing.
+    """
 
     tracking: str
     number: int
+    vcenter: str = ""
+
+    @property
+    def told(self) -> str:
+        """As a host says it."""
+        return f"{self.tracking}/{self.number}"
+
+    def __str__(self) -> str:
+        return f"{self.told}@{self.vcenter}" if self.vcenter else self.told
 
 
-def parse_change_id(text: str | None) -> ChangeId | None:
-    """None where there is none, or none that can be compared."""
-    tracking, slash, number = (text or "").rpartition("/")
-    return ChangeId(tracking, int(number)) if slash and tracking and number.isdigit() else None
+def parse_change_id(text: str | None, vcenter: str = "") -> ChangeId | None:
+    """None where there is none, or none that can be compared. What a host says is of this vCenter."""
+    told, _, where = (text or "").partition("@")
+    tracking, slash, number = told.rpartition("/")
+    return ChangeId(tracking, int(number), where or vcenter) if slash and tracking and number.isdigit() else None

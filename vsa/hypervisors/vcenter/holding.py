@@ -200,7 +200,7 @@ class HeldMachine:
         return self._connection.properties(self._taken.snapshot, "config")["config"]
 
     def _frozen_disks(self) -> list[MachineDisk]:
-        return list(disks_of(self._config(), self._why.wish.excluded))
+        return list(disks_of(self._config(), self._why.wish.excluded, self._connection.instance_uuid))
 
     def _look(self) -> dict[str, Any]:
         return self._connection.properties(self._machine, "name", "config", "runtime", "guest", "snapshot")

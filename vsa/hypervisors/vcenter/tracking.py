@@ -50,12 +50,13 @@ def changes_of(
     if reason is not None:
         return Changes(None, reason)
     assert parent is not None
-    assert parent.change_id is not None
+    since = parse_change_id(parent.change_id)
+    assert since is not None
     try:
-        areas = changed_areas(connection, machine, snapshot, disk.device_key, disk.size, parent.change_id)
+        areas = changed_areas(connection, machine, snapshot, disk.device_key, disk.size, since.told)
     except TrackingUnusable as fault:
         return Changes(None, str(fault))
-    return Changes(areas, f"changes since {parent.change_id}")
+    return Changes(areas, f"changes since {since.told}")
 
 
 def unusable(disk: MachineDisk, parent: ParentDisk | None) -> str | None:
@@ -75,6 +76,8 @@ def _not_after(now: ChangeId | None, then: ChangeId | None) -> str | None:
         return "change tracking is off"
     if then is None:
         return "the parent has no change id"
+    if now.vcenter != then.vcenter:
+        return "the parent is of another vCenter, whose change ids count for nothing here"
     if now.tracking != then.tracking:
         return "change tracking began anew since the parent: switched, reset, restored, or after a power loss"
     if now.number < then.number:

@@ -81,6 +81,8 @@ def disk(change_id: str | None, size: int = 100) -> MachineDisk:
         ("52 de/4", ParentDisk(100, True, "52 de/4"), None),
         ("52 de/3", ParentDisk(100, True, "52 de/4"), "reverted"),
         ("52 df/5", ParentDisk(100, True, "52 de/4"), "began anew"),
+        ("52 de/5@vc1", ParentDisk(100, True, "52 de/4@vc1"), None),
+        ("52 de/5@vc1", ParentDisk(100, True, "52 de/4@vc2"), "another vCenter"),
         ("52 de/5", ParentDisk(101, True, "52 de/4"), "resized from 101 to 100"),
         ("52 de/5", ParentDisk(100, False, "52 de/4"), "was cut"),
         ("52 de/5", ParentDisk(100, True, None), "no change id"),
@@ -97,7 +99,10 @@ def test_changes_count_only_from_a_moment_of_the_same_tracking(
     assert reason is None or reason in (found or "")
 
 
-def test_a_change_id_is_a_uuid_and_a_number() -> None:
-    found = parse_change_id("52 de c0 d9 b9 43 c9 10-15 97 7a 14 1a 1c 2e 09/12")
-    assert found == ("52 de c0 d9 b9 43 c9 10-15 97 7a 14 1a 1c 2e 09", 12)
+def test_a_change_id_is_a_uuid_and_a_number_and_of_a_vcenter() -> None:
+    told = "52 de c0 d9 b9 43 c9 10-15 97 7a 14 1a 1c 2e 09/12"
+    found = parse_change_id(told, "vc1")
+    assert found == ("52 de c0 d9 b9 43 c9 10-15 97 7a 14 1a 1c 2e 09", 12, "vc1")
+    assert found is not None
+    assert (found.told, parse_change_id(str(found))) == (told, found)
     assert [parse_change_id(text) for text in (None, "", "*", "12", "/12", "a/", "a/b")] == [None] * 7
