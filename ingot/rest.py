@@ -24,6 +24,7 @@ _SECONDS = 30.0
 _PAGE = 1000
 _JOB_ACTIVE = "commserve.job_active"
 CLIENT_FILE = "client.json"
+_LOST = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, httpx.ReadTimeout)
 _UNTRUSTED = "; --authority names the CommServe's own authority: server/authority.pem in its state directory"
 
 
@@ -72,7 +73,7 @@ class Rest:
         return self._ask("GET", path, query, None)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Done once, though a lost answer makes us ask twice."""
+        """Done once, though a lost answer makes us ask twice: the CommServe knows the second by its key."""
         return self._ask("POST", path, {}, body or {})
 
     def put(self, path: str, body: dict[str, Any]) -> Any:
@@ -97,13 +98,22 @@ class Rest:
             method, quote(path), params={k: v for k, v in query.items() if v is not None}, json=body, headers=headers
         )
         try:
-            answer = self._http.send(request)
+            answer = self._answer(request)
         except httpx.HTTPError as error:
             untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
             raise CommServeSilent(f"{self.url}: {error}" + (_UNTRUSTED if untrusted else "")) from error
         if answer.is_success:
             return answer.json() if answer.content else None
         raise self._refusal(answer)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        """Where an answer is lost it may be done: what is the same when it is done twice is asked for again."""
+        try:
+            return self._http.send(request)
+        except _LOST:
+            if request.method == "DELETE":
+                raise  # the second time there would be none, which is no answer to the first
+            return self._http.send(request)
 
     def _refusal(self, answer: httpx.Response) -> RemoteFault:
         try:

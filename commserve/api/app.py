@@ -16,6 +16,7 @@ from commserve.api import (
     pools,
     problems,
     restores,
+    retrying,
     rules,
     users,
 )
@@ -55,6 +56,7 @@ ROUTERS = (
     jobs.router,
     asking.router,
     restores.router,
+    retrying.router,
     users.router,
 )
 

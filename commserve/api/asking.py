@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Response
@@ -44,11 +44,7 @@ def run_plan(plan_id: Id, call: Annotated[Call, posts(Permission.JOBS_RUN)]) -> 
 @router.post("/machines/{machine_id}/backup", status_code=201, response_model=Job)
 def back_up_machine(machine_id: Id, call: Annotated[Call, posts(Permission.JOBS_RUN)]) -> Response:
     """One machine now, as its plan says."""
-    call.row(machines_table, machine_id, machines.SCOPES, Permission.MACHINES_READ)
-    machine = call.connection.execute(sa.select(machines_table).where(machines_table.c.id == machine_id)).one()
-    plan = call.connection.execute(sa.select(plans_table).where(plans_table.c.id == machine.plan_id)).one_or_none()
-    if plan is None or plan.pool_id is None or not machine.protectable or machine.gone_at is not None:
-        raise StateForbids(f"machine {machine.name} has no plan with a pool, or cannot be protected: {machine.reason}")
+    machine, plan = check_backup(call, machine_id)
     promise = Promise.model_validate(plan.promise)
     return submitted(call, backup_of(machine, plan, promise, call.now, call.now, requested_by=call.person.name))
 
@@ -84,6 +80,16 @@ def check_hypervisor(hypervisor_id: Id, call: Annotated[Call, posts(Permission.J
         attempts_allowed=1,
     )
     return submitted(call, wanted)
+
+
+def check_backup(call: Call, machine_id: str) -> tuple[Any, Any]:
+    """The machine and its plan, as rows, where the caller may have it backed up. Raises NotFound, StateForbids."""
+    call.row(machines_table, machine_id, machines.SCOPES, Permission.MACHINES_READ)
+    machine = call.connection.execute(sa.select(machines_table).where(machines_table.c.id == machine_id)).one()
+    plan = call.connection.execute(sa.select(plans_table).where(plans_table.c.id == machine.plan_id)).one_or_none()
+    if plan is None or plan.pool_id is None or not machine.protectable or machine.gone_at is not None:
+        raise StateForbids(f"machine {machine.name} has no plan with a pool, or cannot be protected: {machine.reason}")
+    return machine, plan
 
 
 def submitted(call: Call, wanted: Wanted) -> Response:

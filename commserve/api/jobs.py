@@ -13,13 +13,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from commserve.access.roles import Permission, Scope, scopes_of
+from commserve.access.roles import Permission
 from commserve.api.call import Call, posts, reads
 from commserve.api.paging import Cursor, Limit, Page, page
 from commserve.api.shapes import Id, Moment
 from commserve.faults import StateForbids
-from commserve.jobs.backlog import submit_one
-from commserve.jobs.kinds import ROLE, URGENT, Wanted
 from commserve.jobs.states import ACTIVE, ENDED, State
 from commserve.services import Services
 from commserve.store.tables import jobs, leases, runs
@@ -28,7 +26,6 @@ router = APIRouter(tags=["jobs"])
 SCOPES = {"hypervisor": jobs.c.hypervisor_id, "plan": jobs.c.plan_id, "group": jobs.c.rule_id}
 RUN_SCOPES = {"plan": runs.c.plan_id}
 _PROGRESS = ("phase", "done_bytes", "total_bytes", "read_bytes", "new_bytes", "stored_bytes")
-_NOT_AGAIN = ("run_id", "not_before_at")
 _EVENT_SECONDS = 0.5
 _MOST_EVENTS = 7200  # an hour; whoever wants more asks again
 
@@ -162,29 +159,6 @@ def cancel_job(job_id: Id, call: Annotated[Call, posts(Permission.JOBS_RUN)]) ->
         row = call.connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).one()
         call.services.progress.cancel(call.connection, row, call.person.name, call.now)
     return call.answer(read(call, job_id))
-
-
-@router.post("/jobs/{job_id}/retry", status_code=201, response_model=Job)
-def retry_job(job_id: Id, call: Annotated[Call, posts(Permission.JOBS_RUN)]) -> Response:
-    """The same again as a new job, when it did not end well."""
-    found = read(call, job_id)
-    if found.state not in (State.FAILED, State.CANCELLED):
-        raise StateForbids(f"job {job_id} is {found.state}")
-    row = call.connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).one()._asdict()
-    further = {"restore": Permission.POINTS_RESTORE, "expire": Permission.POINTS_EXPIRE}.get(found.kind)
-    if further is not None:
-        call.authorize(*scopes_of(row), permission=further)
-    elif ROLE[found.kind] == "mediaagent":
-        call.authorize(Scope("everything"), permission=Permission.POOLS_WRITE)
-    target = row["arguments"].get("machine") if found.kind == "restore" else None
-    if target:  # where it writes is not where the point came from
-        whole = Scope("hypervisor", target["hypervisor_id"])
-        call.authorize(Scope("everything"), whole, permission=Permission.POINTS_RESTORE)
-    kept = {name: row[name] for name in Wanted.__dataclass_fields__ if name in row and name not in _NOT_AGAIN}
-    wanted = Wanted(due_at=call.now, **{**kept, "requested_by": call.person.name, "urgency": URGENT})
-    key = submit_one(call.connection, call.services.ids, wanted, call.now)
-    call.new_work = True
-    return call.answer(read(call, key), 201, location=f"/api/v1/jobs/{key}")
 
 
 @router.get("/runs", response_model=Page[Run])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from pydantic import BaseModel, Field
 from commserve.access.roles import Permission
 from commserve.api.call import Call, posts, reads
 from commserve.api.jobs import Job, show_row
+from commserve.api.machines import SCOPES
 from commserve.api.paging import Cursor, Limit, Page, page
 from commserve.api.shapes import Id, Input, Moment
 from commserve.catalog import expiry
@@ -19,7 +21,6 @@ from commserve.jobs.backlog import submit_one
 from commserve.store.tables import jobs, machines, points
 
 router = APIRouter(prefix="/points", tags=["points"])
-SCOPES = {"hypervisor": machines.c.hypervisor_id, "plan": machines.c.plan_id, "group": machines.c.rule_id}
 _KEEPING = ("protected", "hold")
 
 
@@ -75,17 +76,22 @@ def list_points(
 @router.post("/expire", status_code=201, response_model=Job)
 def expire_points(body: ExpireIn, call: Annotated[Call, posts(Permission.POINTS_EXPIRE)]) -> Response:
     """Have a MediaAgent mark points expired. Refused for points that somebody holds or protects."""
-    call.authorize()
-    found = sa.select(points).where(points.c.pool_id == body.pool_id, points.c.id.in_(body.points))
-    rows = {row.id: row for row in call.connection.execute(found)}
-    for point_id in body.points:
-        if point_id not in rows or rows[point_id].expired:
-            raise NotFound(f"points: no {point_id!r} in pool {body.pool_id!r}")
-        kept = set(rows[point_id].marks).intersection(_KEEPING)
-        if kept:
-            raise RetentionRefused(f"point {point_id} is marked {min(kept)}")
+    check_expiry(call, body.pool_id, body.points)
     wanted = expiry.wanted(body.pool_id, tuple(sorted(set(body.points))), call.person.name, call.now)
     key = submit_one(call.connection, call.services.ids, wanted, call.now)
     call.new_work = True
     row = call.connection.execute(sa.select(jobs).where(jobs.c.id == key)).one()
     return call.answer(show_row(row._asdict()), 201, location=f"/api/v1/jobs/{key}")
+
+
+def check_expiry(call: Call, pool_id: str, point_ids: Sequence[str]) -> None:
+    """May the caller have these expire? Raises NotAllowed, NotFound, RetentionRefused."""
+    call.authorize()
+    found = sa.select(points).where(points.c.pool_id == pool_id, points.c.id.in_(point_ids))
+    rows = {row.id: row for row in call.connection.execute(found)}
+    for point_id in point_ids:
+        if point_id not in rows or rows[point_id].expired:
+            raise NotFound(f"points: no {point_id!r} in pool {pool_id!r}")
+        kept = set(rows[point_id].marks).intersection(_KEEPING)
+        if kept:
+            raise RetentionRefused(f"point {point_id} is marked {min(kept)}")
