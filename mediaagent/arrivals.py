@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from media.ids import cid_text
 from mediaagent.buffers import Buffers
 from mediaagent.faults import ContainerRefused, StreamBroken
+from proto.channels import Caller
 
 _MOST_ARRIVING = 64  # of one session; a right writer has a few
 
@@ -35,8 +36,9 @@ class _Arrival:
 class Arrivals:
     """Safe to use from several threads. `keep` verifies a container and makes it durable."""
 
-    def __init__(self, most_bytes: int, buffers: Buffers, keep: Keep) -> None:
+    def __init__(self, most_bytes: int, buffers: Buffers, caller: Caller, keep: Keep) -> None:
         self._most_bytes = most_bytes
+        self._caller = caller
         self._buffers = buffers
         self._keep = keep
         self._arriving: dict[int, _Arrival] = {}
@@ -83,7 +85,7 @@ class Arrivals:
         arrival.lent = None
         if arrival.buffer is None and not self._is_whole(cid):
             arrival.bytes = 0
-            arrival.buffer = self._buffers.take()
+            arrival.buffer = self._buffers.take(self._caller)
         arrival.stream = stream
         if offset > arrival.bytes and not self._is_whole(cid):
             self._detach(arrival, cid, stream)
@@ -125,14 +127,14 @@ class Arrivals:
         with self._lock:
             self._whole.add(cid)
             self._arriving.pop(cid, None)
-        self._buffers.give(arrival.buffer)
+        self._buffers.give(arrival.buffer, self._caller)
         arrival.buffer = None
 
     def _detach(self, arrival: _Arrival, cid: int, stream: object) -> None:
         """The stream is over: what it brought waits for the next."""
         if arrival.stream is stream and arrival.buffer is not None:
             arrival.stream = None
-            arrival.lent = self._buffers.lend(arrival.buffer, lambda: self._lost(arrival, cid))
+            arrival.lent = self._buffers.lend(arrival.buffer, self._caller, lambda: self._lost(arrival, cid))
 
     def _lost(self, arrival: _Arrival, cid: int) -> None:
         with self._lock:
@@ -146,5 +148,5 @@ class Arrivals:
         for arrival in arrivals:
             with arrival.lock:
                 if arrival.buffer is not None and (arrival.lent is None or self._buffers.reclaim(arrival.lent)):
-                    self._buffers.give(arrival.buffer)
+                    self._buffers.give(arrival.buffer, self._caller)
                 arrival.buffer = arrival.lent = arrival.stream = None

@@ -54,7 +54,7 @@ class DataService:
     def put_container(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         session = self._session(metadata(context, SESSION), context)
         cid, size, offset = (number(context, name) for name in (CID, SIZE, OFFSET))
-        with self._watchdog.watch(context, session.grant.caller) as stream:
+        with self._watchdog.watch(context) as stream:
             session.receive(cid, size, offset, messages, stream.moved)
         self._metrics.containers.inc()
         self._metrics.container_bytes.inc(size)
@@ -64,7 +64,7 @@ class DataService:
         session = self._session(request.session, context)
         if len(request.segments) > MOST_LEAVES:
             raise RequestRefused(f"{len(request.segments)} segments, {MOST_LEAVES} are the most")
-        with self._watchdog.watch(context, session.grant.caller) as stream:
+        with self._watchdog.watch(context) as stream:
             for message in joined(_framed(session, request)):
                 yield message
                 stream.moved()

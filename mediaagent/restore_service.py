@@ -124,7 +124,7 @@ class RestoreService(RestoresServicer):
         held = [Extent(*extent) for extent in unpack_extents(request.held)]
         if held != normal(held):
             raise RequestRefused(f"recovery point {point.id}: extents that are held: expected them normal")
-        with self._turns.one(grant), self._watchdog.watch(context, grant.caller) as stream:
+        with self._turns.one(grant), self._watchdog.watch(context) as stream:
             segments = range(request.first_segment, request.first_segment + request.segments)
             for message in RestoreStream(served, disk, segments, held).messages():
                 stream.moved()
@@ -134,11 +134,11 @@ class RestoreService(RestoresServicer):
 
     def point_leaves(self, request: restore_pb2.PointLeavesRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Leaves of a disk: whoever has a disk like it finds out what of it differs."""
-        served, point, grant = self._point(request.pool, request.point, context)
+        served, point, _ = self._point(request.pool, request.point, context)
         disk = _disk(point, request.disk)
         if len(request.segments) > MOST_LEAVES:
             raise RequestRefused(f"{len(request.segments)} segments, {MOST_LEAVES} are the most")
-        with self._watchdog.watch(context, grant.caller) as stream:
+        with self._watchdog.watch(context) as stream:
             for message in joined(_framed(served, disk, request.segments)):
                 yield message
                 stream.moved()

@@ -66,7 +66,7 @@ class MediaAgentServer:
         buffers = Buffers(room.container_buffers, _MOST_CONTAINER_BYTES, room.buffer_wait_seconds)
         access = Access(trust, clock, now)
         self.sessions = Sessions(Limits(room.sessions, room.idle_seconds), buffers, clock, Process.this())
-        self._watchdog = Watchdog(clock, room.stalled_seconds, room.data_threads * 3 // 4)
+        self._watchdog = Watchdog(clock, room.stalled_seconds)
         self._health = health.HealthServicer()
         metrics.sessions.set_function(lambda: self.sessions.count)
         backups = BackupService(access, pools, self.sessions, metrics)

@@ -74,7 +74,7 @@ class AgentSession:
         self.heard_at = clock.monotonic_seconds()
         self._clock = clock
         self._check = LeafCheck(log_, served.containers, disks)
-        self._arrivals = Arrivals(served.pool.parameters.container_bytes, buffers, self._keep)
+        self._arrivals = Arrivals(served.pool.parameters.container_bytes, buffers, grant.caller, self._keep)
         self._key_by_id: dict[int, SealingKey] = {} if served.pool.parameters.encrypted else {0: NoDataKey()}
         self._state = State.OPEN
         self._calls = 0

@@ -1,7 +1,4 @@
-"""Streams that do not move are given up: a peer that is slow for good must not hold a thread and a buffer for good.
-
-Nor may one peer hold all threads with streams that move now and then.
-"""
+"""Streams that do not move are given up: a peer that is slow for good must not hold a thread and a buffer for good."""
 
 from __future__ import annotations
 
@@ -11,8 +8,6 @@ from contextlib import contextmanager
 
 import grpc
 
-from proto.channels import Caller
-from proto.faults import PeerBusy
 from runtime.clock import Clock
 from runtime.logs import log
 
@@ -20,9 +15,8 @@ from runtime.logs import log
 class Watched:
     """One stream; `moved` with every message."""
 
-    def __init__(self, context: grpc.ServicerContext, caller: Caller, clock: Clock) -> None:
+    def __init__(self, context: grpc.ServicerContext, clock: Clock) -> None:
         self.context = context
-        self.caller = caller
         self._clock = clock
         self.moved_at = clock.monotonic_seconds()
 
@@ -34,21 +28,18 @@ class Watched:
 class Watchdog:
     """Safe to use from several threads. `look` is called every second or so, by `start`'s thread or a test."""
 
-    def __init__(self, clock: Clock, patience_seconds: float, most_of_a_caller: int) -> None:
+    def __init__(self, clock: Clock, patience_seconds: float) -> None:
         self._clock = clock
-        self._most_of_a_caller = most_of_a_caller
         self._patience_seconds = patience_seconds
         self._streams: set[Watched] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
     @contextmanager
-    def watch(self, context: grpc.ServicerContext, caller: Caller) -> Iterator[Watched]:
-        """While inside, the call is cancelled when it does not move. Raises PeerBusy when the caller has too many."""
-        stream = Watched(context, caller, self._clock)
+    def watch(self, context: grpc.ServicerContext) -> Iterator[Watched]:
+        """While inside, the call is cancelled when it does not move."""
+        stream = Watched(context, self._clock)
         with self._lock:
-            if sum(each.caller == caller for each in self._streams) >= self._most_of_a_caller:
-                raise PeerBusy(f"{caller.uri}: {self._most_of_a_caller} streams, which are the most of one agent")
             self._streams.add(stream)
         try:
             yield stream

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 from proto.faults import FaultsOnTheWire, PeerRefused
+from proto.shares import Shares
 from runtime.certificates import Identity
 from runtime.faults import Fault
 
@@ -93,7 +94,7 @@ def open_channel(address: str, identity: Identity, tls_name: str, *, alone: bool
 
 
 class Server:
-    """A gRPC server for agents: mutual TLS, faults translated, a bounded number of calls at once."""
+    """A gRPC server for agents: mutual TLS, faults translated, a bounded number of calls at once, and of one agent."""
 
     def __init__(self, identity: Identity, address: str, threads: int, handlers: Sequence[Any]) -> None:
         """`handlers` are called with the gRPC server, to add themselves. Raises AddressUnavailable."""
@@ -107,7 +108,7 @@ class Server:
         self._identity = self._shown = identity
         self._server = grpc.server(
             self._pool,
-            interceptors=[FaultsOnTheWire()],
+            interceptors=[FaultsOnTheWire(), Shares(max(1, (threads - 1) * 3 // 4))],
             options=options,
             maximum_concurrent_rpcs=max(1, threads - 1),  # so that one is free to refuse
         )

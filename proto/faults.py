@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import grpc
 
 from proto import fault_pb2
+from proto.handlers import Answer, Stream, around
 from runtime.faults import Fault, Retry, UsageFault
 from runtime.logs import log
 
@@ -135,26 +136,10 @@ class FaultsOnTheWire(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[Any], Any], handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
-        handler = continuation(handler_call_details)
-        if handler is None:
-            return None
-        inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        return _MAKER_BY_STREAMING[handler.request_streaming, handler.response_streaming](
-            _streaming(inner) if handler.response_streaming else _answering(inner),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return around(continuation(handler_call_details), _answering, _streaming)
 
 
-_MAKER_BY_STREAMING: dict[tuple[bool, bool], Callable[..., Any]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
-
-
-def _answering(inner: Callable[[Any, grpc.ServicerContext], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+def _answering(inner: Answer) -> Answer:
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
         try:
             return inner(request, context)
@@ -164,9 +149,7 @@ def _answering(inner: Callable[[Any, grpc.ServicerContext], Any]) -> Callable[[A
     return answer
 
 
-def _streaming(
-    inner: Callable[[Any, grpc.ServicerContext], Iterator[Any]],
-) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
+def _streaming(inner: Stream) -> Stream:
     def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         try:
             yield from inner(request, context)

@@ -232,8 +232,8 @@ def _report(request: agents_pb2.ReportRequest) -> Report:
     state = agents_pb2.ReportRequest.State.Name(request.state)
     if state == "STATE_UNSPECIFIED":
         raise RequestInvalid("state: expected one, found none")
-    if state == "COMMITTING" and not request.sid:
-        raise RequestInvalid("sid: expected the session that commits, found none")
+    if state == "COMMITTING" and not 0 < request.sid < 1 << 40:
+        raise RequestInvalid(f"sid: expected the session that commits, found {request.sid}")
     try:
         result = json.loads(request.result) if request.result else {}
     except ValueError as error:

@@ -19,12 +19,12 @@ from mediaagent.faults import StreamBroken
 from mediaagent.watchdog import Watchdog
 from proto import backup_pb2
 from proto.data_plane import CID, OFFSET, SESSION, SIZE
-from proto.faults import PeerBusy, calling
+from proto.faults import calling
 from runtime.clock import SystemClock
 from tests.media.fakes import FakeClock, SparseDisk
 from tests.media.workbench import MACHINE, SEGMENT, noise
 from tests.mediaagent.cutting import Cutting
-from tests.mediaagent.served import OTHER_VSA, VSA, Served, back_up, begin, restore, serving
+from tests.mediaagent.served import Served, back_up, begin, restore, serving
 from vsa.backup.remote_log import RemoteLog
 from vsa.media_agent import Address, MediaAgentLine
 
@@ -180,8 +180,8 @@ class Context:
 
 def test_streams_that_do_not_move_are_given_up_and_others_not() -> None:
     clock = FakeClock()
-    watchdog, slow, quick = Watchdog(clock, 60.0, 2), Context(), Context()
-    with watchdog.watch(slow, VSA), watchdog.watch(quick, VSA) as moving:  # type: ignore[arg-type]
+    watchdog, slow, quick = Watchdog(clock, 60.0), Context(), Context()
+    with watchdog.watch(slow), watchdog.watch(quick) as moving:  # type: ignore[arg-type]
         for _ in range(5):
             clock.seconds += 15
             moving.moved()
@@ -189,17 +189,6 @@ def test_streams_that_do_not_move_are_given_up_and_others_not() -> None:
         assert (slow.cancelled, quick.cancelled) == (True, False)
     clock.seconds += 1000
     assert watchdog.look() == 0
-
-
-def test_an_agent_has_no_more_streams_than_its_share() -> None:
-    watchdog = Watchdog(FakeClock(), 60.0, 2)
-    with watchdog.watch(Context(), VSA), watchdog.watch(Context(), VSA):  # type: ignore[arg-type]
-        with pytest.raises(PeerBusy), watchdog.watch(Context(), VSA):  # type: ignore[arg-type]
-            raise AssertionError("a third stream")
-        with watchdog.watch(Context(), OTHER_VSA):  # type: ignore[arg-type]
-            pass
-    with watchdog.watch(Context(), VSA):  # type: ignore[arg-type]
-        pass
 
 
 def test_a_draining_media_agent_finishes_what_runs_and_begins_nothing(served: Served, line: MediaAgentLine) -> None:

@@ -16,6 +16,7 @@ from media.faults import SessionEnded
 from media.pool import Parameters
 from media.session_log import WrittenDisk
 from mediaagent.access import Grant
+from mediaagent.buffers import Buffers
 from mediaagent.faults import SessionsFull
 from mediaagent.server import Room
 from mediaagent.turns import Most, Turns
@@ -100,6 +101,26 @@ def test_a_restore_that_is_read_slowly_leaves_streams_to_others(tmp_path: Path) 
             assert restore(line, served.pool, point.id)[0].data == image
         for stream in held:
             stream.cancel()
+
+
+def test_no_vsa_has_all_buffers_for_containers() -> None:
+    buffers = Buffers(4, 100, 0.0)
+    mine = [buffers.take(VSA) for _ in range(3)]
+    with pytest.raises(PeerBusy):
+        buffers.take(VSA)
+    theirs = buffers.take(OTHER_VSA)
+    with pytest.raises(PeerBusy):
+        buffers.take(OTHER_VSA)
+    buffers.give(theirs, OTHER_VSA)
+    lost: list[int] = []
+    lent = [buffers.lend(buffer, VSA, lambda: lost.append(1)) for buffer in mine[:2]]
+    assert buffers.reclaim(lent[1])
+    assert buffers.take(VSA) is theirs
+    with pytest.raises(PeerBusy):
+        buffers.take(VSA)
+    assert buffers.take(OTHER_VSA) is mine[0]
+    assert lost == [1]
+    assert not buffers.reclaim(lent[0])
 
 
 def grant(job: int, caller: Caller = VSA) -> Grant:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,16 @@ from media.faults import RepositoryFull
 from proto import agents_pb2
 from proto.agents_pb2_grpc import AgentsServicer, AgentsStub, add_AgentsServicer_to_server
 from proto.channels import AddressUnavailable, Caller, Server, caller_of, open_channel
-from proto.faults import PeerBroken, PeerIncompatible, PeerRefused, PeerSlow, PeerUnreachable, RemoteFault, calling
+from proto.faults import (
+    PeerBroken,
+    PeerBusy,
+    PeerIncompatible,
+    PeerRefused,
+    PeerSlow,
+    PeerUnreachable,
+    RemoteFault,
+    calling,
+)
 from runtime.certificates import Identity
 from runtime.faults import Fault, Retry
 from tests.proto.authority import Authority
@@ -138,6 +148,29 @@ def test_nobody_there_is_unreachable_and_a_late_answer_is_slow(authority: Author
         AgentsStub(channel).Lease(agents_pb2.LeaseRequest(), timeout=0.1)
     with pytest.raises(PeerUnreachable):
         register(address, authority.agent("vsa", VSA))
+
+
+def test_no_caller_has_all_threads_of_a_server(authority: Authority) -> None:
+    entered, end = threading.Semaphore(0), threading.Event()
+
+    class Waits(Answers):
+        def Lease(self, request: Any, context: grpc.ServicerContext) -> agents_pb2.LeaseReply:
+            entered.release()
+            end.wait(20)
+            return agents_pb2.LeaseReply()
+
+    with (
+        serving(authority.commserve(), Waits()) as address,
+        open_channel(address, authority.agent("vsa", "0a0a"), "commserve.ingot") as channel,
+    ):
+        running = [AgentsStub(channel).Lease.future(agents_pb2.LeaseRequest()) for _ in range(2)]
+        assert all(entered.acquire(timeout=20) for _ in running)
+        with pytest.raises(PeerBusy, match="of yours"), calling("CommServe"):
+            AgentsStub(channel).Lease(agents_pb2.LeaseRequest(), timeout=20)
+        assert register(address, authority.agent("vsa", VSA)) == f"ingot://agent/vsa/{VSA}"
+        end.set()
+        assert [each.result() for each in running] == [agents_pb2.LeaseReply()] * 2
+        assert register(address, authority.agent("vsa", "0a0a")) == "ingot://agent/vsa/0a0a"
 
 
 def test_an_address_that_is_taken_is_named(authority: Authority) -> None:

@@ -388,6 +388,7 @@ def test_the_server_has_the_name_that_agents_expect(wire: Wire) -> None:
     [
         {"state": agents_pb2.ReportRequest.STATE_UNSPECIFIED},
         {"state": agents_pb2.ReportRequest.COMMITTING},
+        {"state": agents_pb2.ReportRequest.COMMITTING, "sid": 1 << 40},
         {"state": agents_pb2.ReportRequest.DONE, "result": "no json"},
         {"state": agents_pb2.ReportRequest.DONE, "result": "[1]"},
     ],
