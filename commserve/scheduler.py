@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from commserve.access import people
 from commserve.catalog.expiry import expire_by_retention, ready_pools
+from commserve.inventory import leftovers
 from commserve.inventory.kinds import FOLLOWED
 from commserve.jobs.backlog import start_run, submit
 from commserve.jobs.kinds import Wanted
@@ -48,6 +49,7 @@ class Scheduler:
             self._start_runs,
             self._discover,
             self._follow,
+            self._clean,
             self._read_points,
             self._expire,
             self._forget,
@@ -124,6 +126,16 @@ class Scheduler:
                     asked = {"hypervisor_id": row.id, "arguments": {"seconds": _FOLLOW_SECONDS}}
                     wanted.append(_wanted("watch", f"watch:{row.id}", now, **asked))
             return bool(submit(connection, self._services.ids, wanted, now))
+
+    def _clean(self, now: datetime) -> bool:
+        """Machines at which dead work left something."""
+        progress = self._services.progress
+        with self._services.store.reading() as connection:
+            found = leftovers.wanted(connection, progress, now)
+        if not found:
+            return False
+        with self._services.store.writing() as connection:
+            return bool(submit(connection, self._services.ids, found, now))
 
     def _read_points(self, now: datetime) -> bool:
         """Pools whose points were not read for a while, nor tried."""

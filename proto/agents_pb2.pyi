@@ -343,6 +343,7 @@ class Assignment(_message.Message):
     KEEP_SECRET_FIELD_NUMBER: _builtins.int
     WATCH_FIELD_NUMBER: _builtins.int
     CHECK_FIELD_NUMBER: _builtins.int
+    CLEAN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
     attempt: _builtins.int
@@ -377,6 +378,8 @@ class Assignment(_message.Message):
     def watch(self) -> Global___Watch: ...
     @_builtins.property
     def check(self) -> Global___Check: ...
+    @_builtins.property
+    def clean(self) -> Global___Clean: ...
     def __init__(
         self,
         *,
@@ -399,12 +402,13 @@ class Assignment(_message.Message):
         keep_secret: Global___KeepSecret | None = ...,
         watch: Global___Watch | None = ...,
         check: Global___Check | None = ...,
+        clean: Global___Clean | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "check", b"check", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "keep_secret", b"keep_secret", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "verify", b"verify", "watch", b"watch", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "check", b"check", "clean", b"clean", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "keep_secret", b"keep_secret", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "verify", b"verify", "watch", b"watch", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "backup", b"backup", "check", b"check", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "fence", b"fence", "id", b"id", "job", b"job", "keep_secret", b"keep_secret", "lease_seconds", b"lease_seconds", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "ticket", b"ticket", "trace", b"trace", "verify", b"verify", "watch", b"watch", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "backup", b"backup", "check", b"check", "clean", b"clean", "create_pool", b"create_pool", "discover", b"discover", "expire", b"expire", "fence", b"fence", "id", b"id", "job", b"job", "keep_secret", b"keep_secret", "lease_seconds", b"lease_seconds", "read_points", b"read_points", "read_register", b"read_register", "rebuild", b"rebuild", "restore", b"restore", "ticket", b"ticket", "trace", b"trace", "verify", b"verify", "watch", b"watch", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["discover", "backup", "restore", "create_pool", "read_points", "expire", "verify", "rebuild", "read_register", "keep_secret", "watch", "check"]  # noqa: Y015
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["discover", "backup", "restore", "create_pool", "read_points", "expire", "verify", "rebuild", "read_register", "keep_secret", "watch", "check", "clean"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
@@ -497,20 +501,58 @@ class Discover(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HYPERVISOR_FIELD_NUMBER: _builtins.int
+    SITE_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """UUID of the CommServe: whose snapshots are looked for"""
     @_builtins.property
     def hypervisor(self) -> Global___Hypervisor: ...
     def __init__(
         self,
         *,
         hypervisor: Global___Hypervisor | None = ...,
+        site: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Discover: _TypeAlias = Discover  # noqa: Y015
+
+@_typing.final
+class Clean(_message.Message):
+    """Remove what leases of this site that are over for certain left at a machine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HYPERVISOR_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
+    SITE_FIELD_NUMBER: _builtins.int
+    HALF_MADE_BY_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """UUID of the CommServe"""
+    half_made_by: _builtins.str
+    """the machine goes too, if this restore job left it half-made; empty: it stays"""
+    @_builtins.property
+    def hypervisor(self) -> Global___Hypervisor: ...
+    @_builtins.property
+    def machine(self) -> Global___Machine: ...
+    def __init__(
+        self,
+        *,
+        hypervisor: Global___Hypervisor | None = ...,
+        machine: Global___Machine | None = ...,
+        site: _builtins.str = ...,
+        half_made_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor", "machine", b"machine"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["half_made_by", b"half_made_by", "hypervisor", b"hypervisor", "machine", b"machine", "site", b"site"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Clean: _TypeAlias = Clean  # noqa: Y015
 
 @_typing.final
 class Watch(_message.Message):
@@ -1336,6 +1378,9 @@ class Machine(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     RESOURCE_POOL_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    DATASTORES_FIELD_NUMBER: _builtins.int
+    LEFTOVERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """stable: what recovery points are named by"""
     name: _builtins.str
@@ -1349,12 +1394,22 @@ class Machine(_message.Message):
     """what the hypervisor calls it; JSON"""
     resource_pool: _builtins.str
     """a path like that of the folder"""
+    host: _builtins.str
+    """where it runs"""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def disks(self) -> _containers.RepeatedCompositeFieldContainer[Global___DiskSeen]: ...
+    @_builtins.property
+    def datastores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """where its files lie"""
+
+    @_builtins.property
+    def leftovers(self) -> Global___Leftovers:
+        """of a discovery; a watch does not say"""
+
     def __init__(
         self,
         *,
@@ -1369,14 +1424,73 @@ class Machine(_message.Message):
         reason: _builtins.str = ...,
         source: _builtins.str = ...,
         resource_pool: _builtins.str = ...,
+        host: _builtins.str = ...,
+        datastores: _abc.Iterable[_builtins.str] | None = ...,
+        leftovers: Global___Leftovers | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["leftovers", b"leftovers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "disks", b"disks", "folder", b"folder", "id", b"id", "name", b"name", "power_state", b"power_state", "protectable", b"protectable", "reason", b"reason", "resource_pool", b"resource_pool", "source", b"source", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "datastores", b"datastores", "disks", b"disks", "folder", b"folder", "host", b"host", "id", b"id", "leftovers", b"leftovers", "name", b"name", "power_state", b"power_state", "protectable", b"protectable", "reason", b"reason", "resource_pool", b"resource_pool", "source", b"source", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Machine: _TypeAlias = Machine  # noqa: Y015
+
+@_typing.final
+class Leftovers(_message.Message):
+    """What work of this site that is over, or not, has at a machine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    CONSOLIDATION_NEEDED_FIELD_NUMBER: _builtins.int
+    RESTORING_FIELD_NUMBER: _builtins.int
+    consolidation_needed: _builtins.bool
+    """layers of removed snapshots are still there"""
+    restoring: _builtins.str
+    """the restore job that has it half-made; empty where none has"""
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnapshotSeen]: ...
+    def __init__(
+        self,
+        *,
+        snapshots: _abc.Iterable[Global___SnapshotSeen] | None = ...,
+        consolidation_needed: _builtins.bool = ...,
+        restoring: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consolidation_needed", b"consolidation_needed", "restoring", b"restoring", "snapshots", b"snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Leftovers: _TypeAlias = Leftovers  # noqa: Y015
+
+@_typing.final
+class SnapshotSeen(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    TAKEN_AT_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    fence: _builtins.int
+    taken_at: _builtins.str
+    """ISO 8601, by the hypervisor's clock"""
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        taken_at: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "job", b"job", "taken_at", b"taken_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotSeen: _TypeAlias = SnapshotSeen  # noqa: Y015
 
 @_typing.final
 class DiskSeen(_message.Message):

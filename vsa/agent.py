@@ -19,6 +19,7 @@ from runtime.metrics import MetricsServer
 from runtime.version import VERSION
 from vsa.backup.job import Means, back_up
 from vsa.checking import check
+from vsa.cleaning import clean
 from vsa.discovery import discover
 from vsa.hypervisors.known import Known
 from vsa.restore.job import restore
@@ -56,7 +57,17 @@ def serve(settings: VsaSettings) -> None:
         def check_(work: Work) -> Mapping[str, Any]:
             return check(work, known)
 
-        handlers = {"discover": discover_, "watch": watch_, "check": check_, "backup": back_up_, "restore": restore_}
+        def clean_(work: Work) -> Mapping[str, Any]:
+            return clean(work, means())
+
+        handlers = {
+            "discover": discover_,
+            "watch": watch_,
+            "check": check_,
+            "clean": clean_,
+            "backup": back_up_,
+            "restore": restore_,
+        }
         loop = agent.start(_about_us, handlers, settings.slots, registry)
         life.run(lambda: loop.healthy, ends_with_parent=settings.ends_with_parent)
         agent.drain(settings.drain_seconds)

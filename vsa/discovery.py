@@ -22,10 +22,10 @@ def discover(work: Work, line: Line, known: Known) -> dict[str, Any]:
     hypervisor = known.open(wanted)
     # Read to its end before a page is sent: a hypervisor that fails half-way has no machines that are gone.
     machines = list(hypervisor.discover())
-    return {"machines": line.discovered(_pages(work, wanted.id, machines))}
+    return {"machines": line.discovered(_pages(work, wanted.id, machines, work.assignment.discover.site))}
 
 
-def _pages(work: Work, hypervisor: str, machines: list[MachineSeen]) -> Iterator[agents_pb2.MachinesPage]:
+def _pages(work: Work, hypervisor: str, machines: list[MachineSeen], site: str) -> Iterator[agents_pb2.MachinesPage]:
     starts = range(0, len(machines), _PAGE) or range(1)
     for start in starts:
         work.check()
@@ -33,14 +33,14 @@ def _pages(work: Work, hypervisor: str, machines: list[MachineSeen]) -> Iterator
             assignment=work.assignment.id,
             fence=work.assignment.fence,
             hypervisor=hypervisor,
-            machines=[encode(machine) for machine in itertools.islice(machines, start, start + _PAGE)],
+            machines=[encode(each, site) for each in itertools.islice(machines, start, start + _PAGE)],
             last=start == starts[-1],
         )
 
 
-def encode(machine: MachineSeen) -> agents_pb2.Machine:
-    """As the CommServe keeps it."""
-    return agents_pb2.Machine(
+def encode(machine: MachineSeen, site: str = "") -> agents_pb2.Machine:
+    """As the CommServe of this site keeps it: snapshots of other sites are none of its business."""
+    told = agents_pb2.Machine(
         id=machine.id,
         name=machine.name,
         folder=machine.folder,
@@ -55,4 +55,19 @@ def encode(machine: MachineSeen) -> agents_pb2.Machine:
         reason=machine.reason or "",
         source=machine.source,
         resource_pool=machine.resource_pool,
+        host=machine.host,
+        datastores=machine.datastores,
     )
+    left = machine.leftovers
+    if left is not None:
+        ours = [each for each in left.snapshots if each.site == site]
+        told.leftovers.CopyFrom(
+            agents_pb2.Leftovers(
+                snapshots=[
+                    agents_pb2.SnapshotSeen(job=each.job, fence=each.fence, taken_at=each.taken_at) for each in ours
+                ],
+                consolidation_needed=left.consolidation_needed,
+                restoring=left.restoring,
+            )
+        )
+    return told

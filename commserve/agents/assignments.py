@@ -44,6 +44,10 @@ class Assignments:
             ticket=self._ticket(job, agent, operation, pool.id, now),
         )
         _FILL[operation](assignment, connection, job, agent, pool, rate)
+        if operation == "discover":
+            assignment.discover.site = self._site
+        if operation == "clean":
+            assignment.clean.site = self._site
         if operation == "backup":
             assignment.backup.hold.CopyFrom(_hold(job.arguments.get("hold", {}), self._site))
         return assignment
@@ -109,6 +113,8 @@ def machine_of(row: Any) -> agents_pb2.Machine:
         reason=row.reason,
         source=row.source,
         resource_pool=row.resource_pool,
+        host=row.host,
+        datastores=row.datastores,
     )
 
 
@@ -123,6 +129,16 @@ def _watch(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent
 
 def _check(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, *_: Any) -> None:
     to.check.hypervisor.CopyFrom(_hypervisor(connection, job.hypervisor_id, agent))
+
+
+def _clean(to: agents_pb2.Assignment, connection: sa.Connection, job: Any, agent: Any, *_: Any) -> None:
+    to.clean.CopyFrom(
+        agents_pb2.Clean(
+            hypervisor=_hypervisor(connection, job.hypervisor_id, agent),
+            machine=agents_pb2.Machine(id=job.machine_id, name=job.machine_name),
+            half_made_by=job.arguments.get("half_made_by", ""),
+        )
+    )
 
 
 def _backup(
@@ -240,6 +256,7 @@ _FILL: dict[str, Callable[..., None]] = {
     "discover": _discover,
     "watch": _watch,
     "check": _check,
+    "clean": _clean,
     "backup": _backup,
     "restore": _restore,
     "create_pool": _create_pool,

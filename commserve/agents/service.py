@@ -18,7 +18,7 @@ from commserve.agents.assignments import Assignments
 from commserve.agents.presence import PoolSeen, Registration, register, seen
 from commserve.catalog import points
 from commserve.faults import RequestInvalid
-from commserve.inventory import machines
+from commserve.inventory import leftovers, machines
 from commserve.jobs.lifecycle import Failure, Report
 from commserve.jobs.pacing import rates
 from commserve.jobs.progress import Answer
@@ -171,10 +171,12 @@ class AgentsService(AgentsServicer):
             agent = joining.agent_of(connection, caller)
             job = self._held(connection, agent, last.assignment, last.fence, "discover")
             complaints = machines.record(connection, job.hypervisor_id, found, now)
+            taken = len(found) - len(complaints)
+            complaints += leftovers.told(connection, self._progress, job.hypervisor_id, now)
             if complaints:
                 warned = sa.update(jobs).where(jobs.c.id == job.id)
                 connection.execute(warned.values(warnings=[*job.warnings, *complaints[:100]]))
-        return agents_pb2.DiscoveredReply(machines=len(found) - len(complaints))
+        return agents_pb2.DiscoveredReply(machines=taken)
 
     def Changed(self, request: agents_pb2.MachinesChanged, context: grpc.ServicerContext) -> agents_pb2.ChangedReply:
         with self._store.writing() as connection:
@@ -273,7 +275,25 @@ def _machine(each: agents_pb2.Machine) -> dict[str, Any]:
         "reason": each.reason,
         "source": each.source,
         "resource_pool": each.resource_pool,
+        "host": each.host,
+        "datastores": list(each.datastores),
+        **_leftovers(each),
     }
+
+
+def _leftovers(each: agents_pb2.Machine) -> dict[str, Any]:
+    """Nothing where the agent did not look; what is left, only where something is."""
+    if not each.HasField("leftovers"):
+        return {}
+    said = each.leftovers
+    snapshots = [{"job": one.job, "fence": one.fence, "taken_at": one.taken_at} for one in said.snapshots]
+    some = snapshots or said.consolidation_needed or said.restoring
+    found = {
+        "snapshots": snapshots,
+        "consolidation_needed": said.consolidation_needed,
+        "restoring": said.restoring,
+    }
+    return {"leftovers": found if some else {}}
 
 
 def _point(each: agents_pb2.PointSeen) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Response
+from pydantic import Field
 
 from commserve.access.roles import Permission
 from commserve.api import hypervisors, machines, plans
 from commserve.api.call import Call, posts
 from commserve.api.jobs import Job, Run, read
-from commserve.api.shapes import Id
+from commserve.api.shapes import Id, Input
 from commserve.faults import StateForbids
+from commserve.inventory import leftovers
 from commserve.jobs.backlog import backup_of, start_run, submit_one
 from commserve.jobs.kinds import URGENT, Wanted
 from commserve.plans.promise import Promise
@@ -90,6 +92,24 @@ def check_backup(call: Call, machine_id: str) -> tuple[Any, Any]:
     if plan is None or plan.pool_id is None or not machine.protectable or machine.gone_at is not None:
         raise StateForbids(f"machine {machine.name} has no plan with a pool, or cannot be protected: {machine.reason}")
     return machine, plan
+
+
+class Cleaning(Input):
+    """What a person wants removed besides what goes by itself."""
+
+    half_made: bool = Field(default=False, description="the machine itself, where a dead restore left it half-made")
+
+
+@router.post("/machines/{machine_id}/clean", status_code=201, response_model=Job)
+def clean_machine(machine_id: Id, body: Cleaning, call: Annotated[Call, posts(Permission.MACHINES_WRITE)]) -> Response:
+    """Remove now what jobs that are over left at a machine: snapshots, layers that wait for consolidation."""
+    call.row(machines_table, machine_id, machines.SCOPES, Permission.MACHINES_READ)
+    machine = call.connection.execute(sa.select(machines_table).where(machines_table.c.id == machine_id)).one()
+    if machine.gone_at is not None or not machine.leftovers:
+        raise StateForbids(f"machine {machine.name}: the last discovery saw nothing that is left there")
+    progress = call.services.progress
+    by = leftovers.half_made_by(call.connection, progress, machine, call.now) if body.half_made else ""
+    return submitted(call, leftovers.clean_of(machine, call.now, call.person.name, by))
 
 
 def submitted(call: Call, wanted: Wanted) -> Response:

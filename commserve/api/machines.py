@@ -37,6 +37,20 @@ class Disk(TypedDict):
     reason: NotRequired[str]  # why it is left out of backups
 
 
+class SnapshotLeft(TypedDict):
+    job: str
+    fence: int
+    taken_at: str
+
+
+class Leftovers(TypedDict):
+    """What jobs, over or not, have at a machine, as the last discovery saw it; empty where nothing is."""
+
+    snapshots: NotRequired[list[SnapshotLeft]]
+    consolidation_needed: NotRequired[bool]
+    restoring: NotRequired[str]  # the restore job that has it half-made
+
+
 class Machine(TypedDict):
     """Not a model, which would look at every value again: an inventory of 20 000 lists in half the time."""
 
@@ -52,6 +66,9 @@ class Machine(TypedDict):
     protectable: bool
     reason: str
     resource_pool: str
+    host: str
+    datastores: list[str]
+    leftovers: Leftovers
     rule_id: str | None
     plan_id: str | None
     sla: Sla

@@ -20,6 +20,8 @@ def ended(connection: sa.Connection, job: Any, _now: datetime) -> None:
         _backed_up(connection, job, good=good)
     elif job.kind == "expire" and good:
         points.expire(connection, job.pool_id, job.result.get("expired", job.arguments["points"]))
+    elif job.kind == "clean" and job.state == State.DONE:  # with a warning something may be left: the next look says
+        connection.execute(sa.update(machines).where(machines.c.id == job.machine_id).values(leftovers={}))
     elif job.kind == "create_pool":
         _pool_made(connection, job, good=good)
 

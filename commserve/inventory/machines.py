@@ -14,7 +14,8 @@ from commserve.store.tables import hypervisors, machines, points, rules
 
 _LONGEST_ID = 200
 _MATCHED = ("name", "folder", "tags", "power_state", "attributes", "resource_pool")
-_SEEN = (*_MATCHED, "disks", "size_bytes", "protectable", "reason", "source")
+_SEEN = (*_MATCHED, "disks", "size_bytes", "protectable", "reason", "source", "host", "datastores")
+_LOOKED_FOR = "leftovers"  # said by a discovery, not by a watch
 
 
 def rules_in_order(connection: sa.Connection) -> list[Rule]:
@@ -85,6 +86,7 @@ def _take(
             rule = assign(machine, ordered)
             seen[key] = {
                 **{name: machine[name] for name in _SEEN},
+                _LOOKED_FOR: machine.get(_LOOKED_FOR, {} if old is None else old.leftovers),
                 "hypervisor_id": hypervisor_id,
                 "seen_as": "" if key == machine["id"] else machine["id"],
                 "rule_id": rule and rule.id,
@@ -106,7 +108,7 @@ def _take(
 def _leave(connection: sa.Connection, keys: Sequence[str], now: datetime) -> None:
     if keys:
         leave = sa.update(machines).where(machines.c.id == sa.bindparam("key"))
-        values = leave.values(gone_at=sa.bindparam("gone_at"), plan_id=None, rule_id=None)
+        values = leave.values(gone_at=sa.bindparam("gone_at"), plan_id=None, rule_id=None, leftovers={})
         connection.execute(values, [{"key": key, "gone_at": now} for key in keys])
 
 

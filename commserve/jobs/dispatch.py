@@ -18,15 +18,16 @@ import sqlalchemy as sa
 
 from commserve.ids import Ids
 from commserve.jobs.bell import Bell
+from commserve.jobs.bounds import limit_of
 from commserve.jobs.kinds import LASTING, SETTLE, SETTLING, URGENT
 from commserve.jobs.lifecycle import LEASE_COLUMNS, Policy, leased
-from commserve.jobs.order import Asking, Candidate, Limit, Running, any_for, choose, keys_of
+from commserve.jobs.order import Asking, Candidate, Limit, Running, any_for, choose, keys_of, places_of
 from commserve.jobs.states import LEASED, State
 from commserve.moments import present
 from commserve.plans.hours import is_open
 from commserve.plans.promise import Promise
 from commserve.store.engine import Store
-from commserve.store.tables import agents, hypervisor_agents, hypervisors, jobs, leases, plans, pool_agents
+from commserve.store.tables import agents, hypervisor_agents, hypervisors, jobs, leases, machines, plans, pool_agents
 from runtime.clock import Clock
 
 _LOOK_SECONDS = 1.0
@@ -35,6 +36,12 @@ _PER_GROUP = 64  # of each plan on each hypervisor, so many are in memory; first
 
 # built once: a statement costs more to put together than to run
 _COLUMNS = (jobs.c.kind, jobs.c.plan_id, jobs.c.hypervisor_id, jobs.c.first, jobs.c.agent_id)
+_PLACES = (machines.c.host, machines.c.datastores, machines.c.disks)
+_PLACED = (
+    sa.select(jobs.c.kind, jobs.c.hypervisor_id, *_PLACES)
+    .join(machines, machines.c.id == jobs.c.machine_id)
+    .where(jobs.c.state.in_(sorted(LEASED)), jobs.c.kind == "backup")
+)
 _COUNTED = (
     sa.select(*_COLUMNS, sa.func.count().label("many")).where(jobs.c.state.in_(sorted(LEASED))).group_by(*_COLUMNS)
 )
@@ -141,7 +148,7 @@ class Dispatch:
 
 def _read(connection: sa.Connection, role: str, monotonic: float, rings: int, now: datetime) -> Backlog:
     place = sa.func.row_number().over(
-        partition_by=(jobs.c.plan_id, jobs.c.hypervisor_id, jobs.c.first, jobs.c.wanted_agent_id),
+        partition_by=(jobs.c.plan_id, jobs.c.hypervisor_id, jobs.c.first, jobs.c.wanted_agent_id, machines.c.host),
         order_by=(jobs.c.urgency, jobs.c.deadline_at, jobs.c.id),
     )
     waiting = sa.and_(
@@ -150,13 +157,19 @@ def _read(connection: sa.Connection, role: str, monotonic: float, rings: int, no
         jobs.c.assignment_id.is_(None),
         jobs.c.not_before_at <= now,
     )
-    ranked = sa.select(jobs.c.id, place.label("place")).where(waiting).subquery()
-    first = sa.select(jobs).join(ranked, ranked.c.id == jobs.c.id).where(ranked.c.place <= _PER_GROUP)
+    at_machine = machines.c.id == jobs.c.machine_id
+    ranked = sa.select(jobs.c.id, place.label("place")).outerjoin(machines, at_machine).where(waiting).subquery()
+    first = (
+        sa.select(jobs, *_PLACES)
+        .join(ranked, ranked.c.id == jobs.c.id)
+        .outerjoin(machines, at_machine)
+        .where(ranked.c.place <= _PER_GROUP)
+    )
     rows = {row.id: row for row in connection.execute(first)}
-    names = [name for name in Candidate.__dataclass_fields__ if name != "avoided"]
+    names = [name for name in Candidate.__dataclass_fields__ if name not in ("avoided", "host", "datastores", "disks")]
     queued = {}
     for row in rows.values():
-        values = {name: getattr(row, name) for name in names}
+        values = {name: getattr(row, name) for name in names} | _place(row)
         if row.state == State.COMMITTING:
             values |= {"kind": SETTLE, "urgency": URGENT, "hypervisor_id": None}  # a MediaAgent reaches none
         queued[row.id] = Candidate(**values, avoided=frozenset(row.avoided))
@@ -166,9 +179,9 @@ def _read(connection: sa.Connection, role: str, monotonic: float, rings: int, no
     }
     bound: dict[str, set[str]] = {}
     hypervisor_limits = {}
-    for row in connection.execute(sa.select(hypervisors.c.id, hypervisors.c.concurrency)):
+    for row in connection.execute(sa.select(hypervisors)):
         bound[row.id] = set()
-        hypervisor_limits[row.id] = Limit(jobs=row.concurrency)
+        hypervisor_limits[row.id] = limit_of(row)
     for row in connection.execute(sa.select(hypervisor_agents)):
         bound[row.hypervisor_id].add(row.agent_id)
     served: dict[str, set[str]] = {}
@@ -206,4 +219,16 @@ def _running(connection: sa.Connection, agent_id: str) -> tuple[Running, int]:
         for key in keys_of(like):
             counts[key] += row.many
         held += row.many if row.agent_id == agent_id and row.kind not in LASTING else 0
+    for row in connection.execute(_PLACED):
+        here = Candidate("", row.kind, 0, datetime.min, datetime.min, None, row.hypervisor_id, **_place(row))
+        counts.update(places_of(here))
     return Running(counts), held
+
+
+def _place(row: Any) -> dict[str, Any]:
+    """Where the machine of a job is; of one that is not known any more, nothing."""
+    return {
+        "host": row.host or "",
+        "datastores": tuple(row.datastores or ()),
+        "disks": sum(not disk.get("reason") for disk in row.disks or ()),
+    }

@@ -33,6 +33,9 @@ class Candidate:
     first: bool = False
     avoided: frozenset[str] = frozenset()
     wanted_agent_id: str | None = None
+    host: str = ""  # where its machine runs, and lies; empty where nobody said
+    datastores: tuple[str, ...] = ()
+    disks: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Limit:
     jobs_per_hypervisor: int = 0
     first_backups: int = 0
     is_open: bool = True  # outside its window a plan starts nothing
+    jobs_per_host: int = 0
+    jobs_per_datastore: int = 0
+    disks_per_host: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,22 @@ class Running:
     def add(self, job: Candidate) -> None:
         for key in keys_of(job):
             self.counts[key] += 1
+        self.counts.update(places_of(job))
+
+
+def places_of(job: Candidate) -> dict[tuple[str, ...], int]:
+    """How much a running job counts at its machine's host and datastores."""
+    if job.kind != "backup":
+        return {}
+    hypervisor = job.hypervisor_id or ""
+    counts: dict[tuple[str, ...], int] = {("datastore", hypervisor, name): 1 for name in job.datastores}
+    if job.host:
+        counts |= {("host", hypervisor, job.host): 1, ("disks", hypervisor, job.host): job.disks}
+    return counts
 
 
 def keys_of(job: Candidate) -> list[tuple[str, ...]]:
-    """Under what a running job counts."""
+    """Under what else it counts, once."""
     if job.kind != "backup":
         return []
     plan, hypervisor = job.plan_id or "", job.hypervisor_id or ""
@@ -88,7 +106,7 @@ def choose(
 ) -> list[Candidate]:
     """The jobs that the agent gets, the most urgent first; never more than its free slots. Counts in `running`.
 
-    Jobs that differ only by deadline are compared once, so this costs by plans and hypervisors, not by jobs.
+    Jobs that differ only by deadline are compared once, so this costs by plans, hypervisors and hosts, not by jobs.
     """
     waiting = _grouped(job for job in queued if job.not_before_at <= now and _reaches(asking, job))
     chosen: list[Candidate] = []
@@ -120,7 +138,8 @@ def _grouped(queued: Iterable[Candidate]) -> list[list[Candidate]]:
     """By all that limits and shares look at; in each group the one whose turn is next stands last."""
     groups: dict[tuple[object, ...], list[Candidate]] = {}
     for job in queued:
-        groups.setdefault((job.kind, job.urgency, job.plan_id, job.hypervisor_id, job.first), []).append(job)
+        places = job.host, job.datastores, job.disks
+        groups.setdefault((job.kind, job.urgency, job.plan_id, job.hypervisor_id, job.first, *places), []).append(job)
     for group in groups.values():
         group.sort(key=lambda job: (job.deadline_at, job.id), reverse=True)
     return list(groups.values())
@@ -163,4 +182,16 @@ def _fits(job: Candidate, running: Running, plans: Mapping[str, Limit], hypervis
         bounds.append((plan.first_backups, ("first", plan_id)))
     if job.urgency != URGENT and not plan.is_open:
         return False
-    return all(not bound or running.counts[key] < bound for bound, key in bounds)
+    if any(bound and running.counts[key] >= bound for bound, key in bounds):
+        return False
+    return _has_room(job, running, hypervisors.get(hypervisor_id, Limit()))
+
+
+def _has_room(job: Candidate, running: Running, limit: Limit) -> bool:
+    """At its host and datastores. What is more than a host may ever serve has it alone."""
+    bounds = {"host": limit.jobs_per_host, "datastore": limit.jobs_per_datastore, "disks": limit.disks_per_host}
+    counts = running.counts
+    return all(
+        not bounds[key[0]] or not counts[key] or counts[key] + more <= bounds[key[0]]
+        for key, more in places_of(job).items()
+    )

@@ -197,6 +197,9 @@ machines = sa.Table(
     _at("last_seen_at", null=False),
     _at("gone_at"),
     _text("resource_pool"),
+    _text("host"),
+    _document("datastores", "[]"),
+    _document("leftovers"),  # {"snapshots": [{"job", "fence", "taken_at"}], "consolidation_needed", "restoring"}
     _text("seen_as"),  # what its hypervisor calls it, where that is another id than ours; empty where it is not
 )
 sa.Index(None, machines.c.hypervisor_id, machines.c.id)

@@ -78,6 +78,8 @@ def machine(name: str, **other: Any) -> dict[str, Any]:
         "reason": "",
         "source": "",
         "resource_pool": "",
+        "host": "",
+        "datastores": [],
         **other,
     }
 

@@ -27,10 +27,30 @@ class DiskSeen:
 
 
 @dataclass(frozen=True)
+class SnapshotSeen:
+    """A snapshot of ours, by its mark: of which site, job and lease; `taken_at` by the hypervisor's clock."""
+
+    site: str
+    job: str
+    fence: int
+    taken_at: str
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What work, over or not, has at a machine. `restoring` is the restore job that has it half-made."""
+
+    snapshots: tuple[SnapshotSeen, ...] = ()
+    consolidation_needed: bool = False
+    restoring: str = ""
+
+
+@dataclass(frozen=True)
 class MachineSeen:
     """A machine as an inventory shows it.
 
     `id` names its recovery points and stays when it is renamed or moved. `reason` says why it cannot be protected.
+    `leftovers` is None where nobody looked for them.
     """
 
     id: str
@@ -43,6 +63,9 @@ class MachineSeen:
     reason: str | None = None
     resource_pool: str = ""
     source: str = ""  # what the hypervisor calls it; JSON
+    host: str = ""  # where it runs
+    datastores: tuple[str, ...] = ()  # where its files lie
+    leftovers: Leftovers | None = None
 
 
 QuiesceLevel = Literal["crash", "filesystem", "application"]

@@ -38,6 +38,26 @@ def list_(
     return tell(door, found, columns, "no machines", frozenset({2}))
 
 
+@machines.command("clean")
+@asking
+def clean(
+    door: Door,
+    machine: NameArgument,
+    half_made: Annotated[
+        bool,
+        typer.Option("--half-made", help="Delete the machine itself, where a dead restore left it half-made."),
+    ] = False,
+) -> int:
+    """Remove now what jobs that are over left at a machine, and wait until that is done.
+
+    Its snapshots go by themselves within the hour too; a half-made machine never does.
+    """
+    from ingot.cli.service.job import followed
+
+    path = f"/machines/{id_of(door.rest, 'machines', machine)}/clean"
+    return followed(door, [door.rest.post(path, {"half_made": half_made})])
+
+
 @machines.command("points")
 @asking
 def points(

@@ -21,6 +21,7 @@ def show(door: Door, machine: NameArgument) -> int:
     jobs = door.rest.get("/jobs", machine_id=key, limit=_NEWEST_JOBS)["items"]
     lines = [
         *_itself(door, found),
+        *_left(found["leftovers"]),
         *_disks(found["disks"]),
         *_points(points),
         *_jobs(jobs),
@@ -53,6 +54,8 @@ def _itself(door: Door, machine: dict[str, Any]) -> list[str]:
         "machine": machine["name"],
         "id": machine["id"],
         "where": " ".join(filter(None, (hypervisor, machine["folder"]))),
+        "host": machine["host"],
+        "stores": ", ".join(machine["datastores"]),
         "power": machine["power_state"],
         "tags": ", ".join(machine["tags"]),
         "plan": f"{plan}, by rule {rule}" if machine["rule_id"] else plan,
@@ -61,6 +64,19 @@ def _itself(door: Door, machine: dict[str, Any]) -> list[str]:
         "seen": f"{time_text(machine['last_seen_at'])} UTC",
     }
     return [f"{name:<9}{shown(value)}" for name, value in facts.items() if value]
+
+
+def _left(leftovers: dict[str, Any]) -> list[str]:
+    """What jobs, over or not, have at it."""
+    lines = [
+        f"snapshot of job {each['job']}, lease {each['fence']}, taken at {time_text(each['taken_at'])} UTC"
+        for each in leftovers.get("snapshots", [])
+    ]
+    if leftovers.get("consolidation_needed"):
+        lines.append("its disks need consolidation")
+    if leftovers.get("restoring"):
+        lines.append(f"half-made by the restore of job {leftovers['restoring']}")
+    return ["", "AT THE LAST DISCOVERY", *map(shown, lines)] if lines else []
 
 
 def _disks(disks: list[dict[str, Any]]) -> list[str]:

@@ -195,6 +195,36 @@ def test_half_a_discovery_takes_no_machine_away(wire: Wire) -> None:
     assert wire.office.all_pages("/machines") == []
 
 
+def test_what_a_dead_lease_left_is_told_by_a_discovery_and_cleaned_by_a_job(wire: Wire) -> None:
+    vsa, agent = wire.join("vsa", "v")
+    vsa.register(agent.about())
+    plan = wire.office.protect(1, schedule={"cron": ""})
+    wire.office.post(f"/plans/{plan}/run")
+    (dead,) = lease(vsa)
+    report(vsa, dead, "DONE")
+    wire.office.post(f"/hypervisors/{dead.backup.hypervisor.id}/discover")
+    wire.office.clock.pass_(seconds=1)
+    (looking,) = lease(vsa)
+    assert looking.discover.site == wire.office.services.authority.site
+    snapshots = [
+        agents_pb2.SnapshotSeen(job=dead.job, fence=dead.fence, taken_at="2026-01-01T00:00:00Z"),
+        agents_pb2.SnapshotSeen(job="unknown", fence=1, taken_at="2026-01-01T00:00:00Z"),
+    ]
+    web = machine("web")
+    for left in (snapshots, snapshots[:1]):
+        web.leftovers.CopyFrom(agents_pb2.Leftovers(snapshots=left))
+        page = agents_pb2.MachinesPage(assignment=looking.id, fence=looking.fence, machines=[web], last=True)
+        assert vsa.discovered([page]) == 1
+        wire.office.look()
+    warnings = wire.office.job(looking.job).warnings
+    assert any("lease 1 is left, and that lease is not known here" in each for each in warnings)
+    wire.office.clock.pass_(seconds=1)
+    (clean,) = lease(vsa)
+    assert (clean.clean.machine.id, clean.clean.site) == ("id-web", wire.office.services.authority.site)
+    assert clean.clean.hypervisor.id == dead.backup.hypervisor.id
+    assert clean.clean.half_made_by == ""
+
+
 def test_a_secret_reaches_the_agents_that_it_is_for_and_nobody_else(wire: Wire, tmp_path: Path) -> None:
     office = wire.office
     (vsa, agent), (_, other) = wire.join("vsa", "v"), wire.join("vsa", "w")

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance
 from tests.commserve.office import Office, machine
 
 EXAMPLES = 12  # of each operation
-OPERATIONS = 14  # in one test
+OPERATIONS = 15  # in one test
 
 
 class Populated:

@@ -11,9 +11,11 @@ from commserve.faults import RequestInvalid
 from commserve.jobs.lifecycle import Failure
 from commserve.jobs.progress import Answer
 from commserve.jobs.states import State
-from commserve.store.tables import jobs, join_tokens, leases, machines, plans, points, runs, tokens
+from commserve.store.tables import agents, jobs, join_tokens, leases, machines, plans, points, runs, tokens
 from media.faults import SessionForeign
+from runtime.certificates import new_key, public_der
 from runtime.faults import Retry
+from tests.commserve.jobs.test_following import SETTINGS, vcenter
 from tests.commserve.office import START, Office, machine
 
 DAILY = {"schedule": {"cron": "0 13 * * *"}}
@@ -594,3 +596,30 @@ def test_only_a_backup_commits(office: Office) -> None:
         office.report(job, "COMMITTING", sid=5)
     office.look(minutes=10)
     assert office.job(job.id).state == "QUEUED"
+
+
+def test_what_a_host_and_a_datastore_bear_is_counted_over_all_agents(office: Office) -> None:
+    first, second, media = office.agent(), office.agent(name="second"), office.agent("mediaagent")
+    plan = office.plan("gold", pool_id=office.pool("pool", media))
+    key = vcenter(office, first)
+    settings = {**SETTINGS, "limits": {"machines_per_host": 2, "machines_per_datastore": 1}}
+    body = {"name": "vc1", "kind": "vcenter", "settings": settings, "agents": [first, second], "concurrency": 0}
+    with office.store.writing() as connection:
+        sealing_key = public_der(new_key().public_key())
+        connection.execute(sa.update(agents).where(agents.c.id == second).values(sealing_key=sealing_key))
+    office.put(f"/hypervisors/{key}", {**body, "secret": "a password"})
+    office.rule("all", plan, names=["*"])
+    places = [("h1", "d1"), ("h1", "d2"), ("h1", "d3"), ("h2", "d1"), ("h2", "d4")]
+    found = [machine(f"{host}-{store}", host=host, datastores=[store]) for host, store in places]
+    office.discover(key, *found)
+    for each in found:
+        office.post(f"/machines/{each['id']}/backup")
+
+    def backups(agent: str) -> list[str]:
+        return [job.machine_name for job in office.lease(agent, 9) if job.kind == "backup"]
+
+    assert backups(first) == ["h1-d1", "h1-d2", "h2-d4"]
+    assert backups(second) == []
+    (job,) = [job for job in office.jobs(kind="backup") if job.machine_name == "h1-d1"]
+    office.report(job, "DONE", result={})
+    assert backups(second) == ["h1-d3", "h2-d1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -162,3 +163,37 @@ def test_a_limit_is_shared_by_streams_and_the_tightest_counts() -> None:
     assert divide(running, {"plan": 400}) == {"1": 300, "2": 100}
     assert divide(running, {"plan": 400, "agent": 50}) == {"1": 50, "2": 100}
     assert divide(running, {}) == {"1": 0, "2": 0}
+
+
+PLACES = st.fixed_dictionaries(
+    {
+        "host": st.sampled_from(["", "h1", "h2"]),
+        "datastores": st.sets(st.sampled_from(["d1", "d2", "d3"])).map(lambda names: tuple(sorted(names))),
+        "disks": st.integers(1, 4),
+    }
+)
+
+
+@given(st.lists(PLACES, max_size=12), st.integers(0, 3), st.integers(0, 3), st.integers(0, 5))
+def test_a_host_and_a_datastore_get_no_more_than_they_bear_and_nothing_that_fits_waits(
+    places: list[dict[str, Any]], per_host: int, per_datastore: int, disks_per_host: int
+) -> None:
+    limit = Limit(jobs_per_host=per_host, jobs_per_datastore=per_datastore, disks_per_host=disks_per_host)
+    queued = [backup(str(number), hypervisor_id="h", **place) for number, place in enumerate(places)]
+    got = choose(queued, asking(100), Running(Counter()), {}, {"h": limit}, NOW)
+
+    def bears(jobs: list[Candidate]) -> bool:
+        for host in ("h1", "h2"):
+            there = [job for job in jobs if job.host == host]
+            disks = sum(job.disks for job in there)
+            if per_host and len(there) > per_host:
+                return False
+            if disks_per_host and disks > disks_per_host and len(there) > 1:
+                return False
+        stores = Counter(name for job in jobs for name in job.datastores)
+        return not per_datastore or all(count <= per_datastore for count in stores.values())
+
+    assert bears(got)
+    slots = 100 - 100 // 4
+    assert len(got) <= slots
+    assert not any(bears([*got, job]) for job in queued if job not in got)

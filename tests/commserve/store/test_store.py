@@ -97,7 +97,8 @@ def test_a_database_of_every_version_before_becomes_one_of_now_with_what_it_hold
         )
         assert connection.execute(sa.select(hypervisors.c.settings)).scalar_one() == {"directory": "/x"}
         kept = connection.execute(sa.select(answers.c.key, answers.c.request_hash)).one()
-        assert tuple(kept) == ("k", ""), "the key still counts, and what a body hashed to is gone"
+        hashed_before = "abc" if revision >= "0005" else ""
+        assert tuple(kept) == ("k", hashed_before), "the key still counts, and what a body hashed to before is gone"
     store.close()
 
 

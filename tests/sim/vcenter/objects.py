@@ -7,6 +7,7 @@ a line in behaviours.md; a test compares.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -61,9 +62,14 @@ class Simulated:
         return along(show(self) if show is not None else None, rest, path)
 
 
+def steps(path: str) -> list[str]:
+    """The parts of a path; a key in brackets may have dots."""
+    return re.findall(r"(?:[^.\[]|\[[^\]]*\])+", path)
+
+
 def along(value: Any, path: str, whole: str) -> Any:
     """Follow a path from a value on."""
-    for step in filter(None, path.split(".")):
+    for step in steps(path):
         name, _, key = step.partition("[")
         if value is None:
             return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyVmomi import VmomiSupport, vmodl
 
-from tests.sim.vcenter.objects import Simulated, properties_of
+from tests.sim.vcenter.objects import Simulated, properties_of, steps
 from tests.sim.vcenter.soap import write_value
 
 Collector = vmodl.query.PropertyCollector
@@ -106,7 +106,7 @@ def write_property(kind: type, path: str, value: Any) -> str | None:
     if isinstance(value, list) and not isinstance(value, VmomiSupport.Array):
         if not value:
             return None
-        for step in path.split("."):
+        for step in steps(path):
             kind = kind._GetPropertyInfo(step.partition("[")[0]).type
             kind = kind.Item if "[" in step else kind  # one of a list, by its key
         value = kind(value)

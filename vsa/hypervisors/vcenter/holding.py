@@ -3,8 +3,8 @@
     turn -> orphans -> consolidation -> free space -> tracking -> snapshot -> description -> areas -> read
          -> let go (in the background, while what was read is committed) -> nothing is left
 
-Whatever fails after the snapshot was asked for, it is removed; what cannot be removed is a warning, and the next backup
-of the machine removes it. A recovery point is never lost for it.
+Whatever fails after the snapshot was asked for, it is removed; what cannot be removed is a warning, and a clean job or
+the machine's next backup removes it. A recovery point is never lost for it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from vsa.hypervisors.vcenter.snapshots import Snapshots, Taken
 from vsa.hypervisors.vcenter.tracking import Changes, begin_anew, changes_of, switch
 from vsa.hypervisors.vcenter.transport import DiskPlace, OpenDisk, Transport
 
-_CONSOLIDATION_PAUSES = (0.2, 2.0, 5.0)  # seconds
 _REMOVAL_SECONDS = 20 * 60.0  # a removal that takes longer goes on without us; progress must be seen every half hour
 
 Describe = Callable[[Connection, Any, Any, frozenset[str], Callable[[str], None]], JSON]
@@ -177,7 +176,7 @@ class HeldMachine:
         self._connection.counts.orphans_removed(self._snapshots.remove_orphans())
         about = self._look()
         if about["runtime"].consolidationNeeded:
-            self._consolidate()
+            self._snapshots.consolidate()
         self._guard.require_space()
         about = self._with_tracking(about)
         self._taken = self._snapshots.take(about["runtime"], about.get("guest"))
@@ -208,18 +207,6 @@ class HeldMachine:
     @property
     def _protected(self) -> list[MachineDisk]:
         return [disk for disk in self._disks if disk.reason is None]
-
-    def _consolidate(self) -> None:
-        """Some tries, because a host takes a moment to let go of disks that were read. What fails is a warning."""
-        for pause in (*_CONSOLIDATION_PAUSES, None):
-            try:
-                self._connection.tasks.run(self._machine, self._machine.ConsolidateVMDisks_Task)
-                return
-            except Fault as fault:
-                if pause is None:
-                    self._why.warn(f"its disks need consolidation, which failed: {fault}")
-                    return
-            self._connection.clock.sleep(pause)
 
     def _with_tracking(self, about: dict[str, Any]) -> dict[str, Any]:
         """With change tracking switched on where that can be; what the machine is like then."""
@@ -271,12 +258,12 @@ class HeldMachine:
             self._snapshots.remove(self._taken.snapshot)
             self._removed = not self._snapshots.is_there(self._taken.snapshot)
             if self._connection.properties(self._machine, "runtime")["runtime"].consolidationNeeded:
-                self._consolidate()
+                self._snapshots.consolidate()
             if self._distrusted:
                 self._begin_anew()
         except Fault as fault:
             if not self._removed:
-                self._why.warn(f"the snapshot could not be removed, the next backup tries again: {fault}")
+                self._why.warn(f"the snapshot could not be removed; a clean job tries again: {fault}")
             else:
                 self._why.warn(f"after the snapshot was removed: {fault}")
         finally:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from vsa.faults import HypervisorUnknown
 from vsa.hypervisors import Held, MachineSeen, Purpose
 from vsa.hypervisors.receiving import Order, Received
+from vsa.hypervisors.vcenter.cleaning import Cleaned, clean
 from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.holding import holding
 from vsa.hypervisors.vcenter.inventory import Surroundings, machines_of
@@ -40,6 +41,10 @@ class VcenterHypervisor:
     def hold(self, machine: str, why: Purpose) -> AbstractContextManager[Held]:
         """Also raises SnapshotFailed, SnapshotTooOld, DatastoreFull, TransportFailed, MachineMoved."""
         return holding(ways_of(self.settings, self.connection, self._password, self._limits), machine, why)
+
+    def clean(self, machine: str, why: Purpose, half_made_by: str) -> Cleaned:
+        """As `vsa.hypervisors.vcenter.cleaning` says."""
+        return clean(self.connection, self._limits, machine, why, half_made_by)
 
     def receive(self, order: Order) -> AbstractContextManager[Received]:
         """As `vsa.hypervisors.receiving` says."""

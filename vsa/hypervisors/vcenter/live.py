@@ -33,6 +33,8 @@ _WATCHED = (
     "customValue",
     "runtime.powerState",
     "runtime.connectionState",
+    "runtime.host",
+    "datastore",
     "config.changeVersion",  # of all else that is configured: its disks, above all
     "config.template",
 )

@@ -9,6 +9,7 @@ A guest that is not Windows knows no application level by itself: its freeze scr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,9 @@ from vsa.faults import HypervisorBusy, HypervisorFailed, ObjectMissing, Snapshot
 from vsa.hypervisors import Purpose, QuiesceLevel
 from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.marks import NAME, Mark, mark_of, snapshots_of
+from vsa.hypervisors.vcenter.tasks import go_on
 
+_CONSOLIDATION_PAUSES = (0.2, 2.0, 5.0)  # seconds
 _TRIES = 3
 _PAUSE_SECONDS = 5.0
 _QUIESCE_MINUTES = 10  # that a guest may take
@@ -100,10 +103,11 @@ class Snapshots:
         except Fault as fault:
             log().warning("snapshot not removed", code=fault.code, message=str(fault))
 
-    def remove_orphans(self) -> int:
+    def remove_orphans(self, waiting: Callable[[], None] = go_on) -> int:
         """Remove what leases of this site left that are over for certain; how many snapshots.
 
         A lease of which nobody can say so keeps its snapshot: somebody may read it. A removal that fails is a warning.
+        `waiting` is called while the vCenter works.
         """
         count = 0
         for node in self._nodes():
@@ -111,11 +115,30 @@ class Snapshots:
             if mark is None or mark.site != self._why.site or not self._is_over(mark):
                 continue
             try:
-                self.remove(node.snapshot)
+                self.remove(node.snapshot, waiting)
                 count += 1
             except Fault as fault:
                 self._why.warn(f"a snapshot of job {mark.job}, lease {mark.fence}, could not be removed: {fault}")
         return count
+
+    def somebody_reads(self) -> bool:
+        """Whether a snapshot of this site is there whose lease is not over for certain."""
+        marks = [mark_of(node.description) for node in self._nodes()]
+        ours = [mark for mark in marks if mark is not None and mark.site == self._why.site]
+        return any(not self._is_over(mark) for mark in ours)
+
+    def consolidate(self, waiting: Callable[[], None] = go_on) -> bool:
+        """Some tries, because a host takes a moment to let go of disks that were read. What fails is a warning."""
+        for pause in (*_CONSOLIDATION_PAUSES, None):
+            try:
+                self._connection.tasks.run(self._machine, self._machine.ConsolidateVMDisks_Task, check=waiting)
+                return True
+            except Fault as fault:
+                if pause is None:
+                    self._why.warn(f"its disks need consolidation, which failed: {fault}")
+                    return False
+            self._connection.clock.sleep(pause)
+        raise AssertionError("the last try returns")
 
     def _is_over(self, mark: Mark) -> bool:
         if mark == self._mark:
@@ -126,12 +149,12 @@ class Snapshots:
             log().warning("lease not asked after", job=mark.job, code=fault.code, message=str(fault))
             return False
 
-    def remove(self, snapshot: Any) -> None:
+    def remove(self, snapshot: Any, waiting: Callable[[], None] = go_on) -> None:
         """Three tries. Done when it is gone, whoever removed it. Raises what the last try did."""
         tasks = self._connection.tasks
         for left in reversed(range(_TRIES)):
             try:
-                tasks.run(self._machine, snapshot.RemoveSnapshot_Task, False, True)
+                tasks.run(self._machine, snapshot.RemoveSnapshot_Task, False, True, check=waiting)
                 return
             except ObjectMissing:
                 return

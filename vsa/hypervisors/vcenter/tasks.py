@@ -20,7 +20,7 @@ _LONGEST_SECONDS = 2.0
 _CANCEL_SECONDS = 120.0  # a task that was cancelled may take so long to end
 
 
-def _go_on() -> None:
+def go_on() -> None:
     """For who has nothing to check."""
 
 
@@ -30,7 +30,7 @@ class Tasks:
     def __init__(self, connection: Calling) -> None:
         self._connection = connection
 
-    def run(self, entity: Any, begin: Callable[..., Any], *arguments: Any, check: Callable[[], None] = _go_on) -> Any:
+    def run(self, entity: Any, begin: Callable[..., Any], *arguments: Any, check: Callable[[], None] = go_on) -> Any:
         """`start` and `wait`."""
         return self.wait(self.start(entity, begin, *arguments), check)
 
@@ -50,7 +50,7 @@ class Tasks:
             fault.add_note("the task was found running")
             return ours[0]
 
-    def wait(self, task: Any, check: Callable[[], None] = _go_on) -> Any:
+    def wait(self, task: Any, check: Callable[[], None] = go_on) -> Any:
         """What the task results in. Raises the fault that it ended with, in our words.
 
         `check` raises when the wait must end: then the task is cancelled if it can be, waited for a while longer, and
