@@ -217,16 +217,17 @@ class Host(Entity):
         super().__init__(vcenter, name, cluster)
         self.cluster = cluster
         self.in_maintenance = False
+        self.version, self.build = "8.0.2", "22380479"
         self.machines: list[Machine] = []
         cluster.hosts.append(self)
 
     def summary(self) -> Any:
         product = vim.AboutInfo(
             name="VMware ESXi",
-            fullName="VMware ESXi 8.0.2 build-22380479",
+            fullName=f"VMware ESXi {self.version} build-{self.build}",
             vendor="VMware, Inc.",
-            version="8.0.2",
-            build="22380479",
+            version=self.version,
+            build=self.build,
             osType="vmnix-x86",
             productLineId="embeddedEsx",
             apiType="HostAgent",

@@ -15,8 +15,11 @@ from vsa.faults import DatastoreFull, MachineMoved, SnapshotTooOld
 from vsa.hypervisors import Purpose
 from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.disks import disks_of
+from vsa.hypervisors.vcenter.relocations import Relocations
 
 _LOOK_SECONDS = 30.0
+_MOVE_SECONDS = 20 * 60.0  # a move that takes longer is not waited for
+_MOVE_PAUSE_SECONDS = 5.0
 _SHARE = 0.05  # of a datastore: no floor is higher
 
 
@@ -40,6 +43,7 @@ class Guard:
         self._looked_at = why.clock.monotonic_seconds()
         self._taken_at: float | None = None
         self._position: object = None
+        self._relocations = Relocations(connection, machine)
 
     def require_space(self) -> None:
         """Raises DatastoreFull where too little is free to begin."""
@@ -50,7 +54,7 @@ class Guard:
         self._taken_at = self._why.clock.monotonic_seconds()
 
     def look(self) -> None:
-        """Raises DatastoreFull, SnapshotTooOld, and what the purpose's check does."""
+        """Raises DatastoreFull, SnapshotTooOld, MachineMoved, and what the purpose's check does."""
         now = self._why.clock.monotonic_seconds()
         with self._lock:
             if now - self._looked_at < _LOOK_SECONDS:
@@ -61,9 +65,22 @@ class Guard:
         if self._taken_at is not None and now - self._taken_at > most:
             raise SnapshotTooOld(f"the snapshot is older than {most // 60} minutes, and not all of it was read")
         self._require(self._floors.abort_bytes, "to go on with a snapshot")
+        if self._position is not None:
+            self._require_unmoved()
 
     def note_position(self) -> None:
-        """Reading begins: where the machine and its disks are now, they must be at the end."""
+        """Reading begins: where the machine and its disks are now, they must be at the end, and nothing moves them.
+
+        Waits while something does. Raises MachineMoved when that takes too long.
+        """
+        clock = self._why.clock
+        until = clock.monotonic_seconds() + _MOVE_SECONDS
+        while self._relocations.running():
+            self._why.check()
+            if clock.monotonic_seconds() >= until:
+                raise MachineMoved(f"the machine is being moved for more than {_MOVE_SECONDS / 60:.0f} minutes")
+            clock.sleep(_MOVE_PAUSE_SECONDS)
+        self._relocations.note()
         self._position = self._where()
 
     def check_position(self) -> None:
@@ -71,6 +88,12 @@ class Guard:
         here = self._where()
         if here != self._position:
             raise MachineMoved(f"the machine was at {self._position} when reading began, and is at {here}")
+        self._require_unmoved()
+
+    def _require_unmoved(self) -> None:
+        move = self._relocations.since()
+        if move is not None:
+            raise MachineMoved(f"the machine was moved while it was read, by {move}")
 
     def _where(self) -> object:
         found = self._connection.properties(self._machine, "runtime.host", "config")

@@ -27,6 +27,7 @@ from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.creation import half_made_by
 from vsa.hypervisors.vcenter.disks import MachineDisk, disks_of
 from vsa.hypervisors.vcenter.guards import Floors, Guard, GuardedDisk
+from vsa.hypervisors.vcenter.known_bugs import bug_of
 from vsa.hypervisors.vcenter.limits import Limits
 from vsa.hypervisors.vcenter.marks import Mark, snapshots_of
 from vsa.hypervisors.vcenter.snapshots import Snapshots, Taken
@@ -101,6 +102,7 @@ class HeldMachine:
         self._disks: list[MachineDisk] = []
         self._open: dict[str, OpenDisk] = {}
         self._distrusted: set[str] = set()
+        self._product: Any = None
         self._removal: threading.Thread | None = None
         self._lifetime = 0.0
         self._removed = False
@@ -124,11 +126,11 @@ class HeldMachine:
         if self._about:  # read before: the machine moved meanwhile, so its files may be elsewhere
             self._close_disks()
             self._disks = self._frozen_disks()
+        self._look_at_host()
         found = []
         for disk in self._protected:
-            changes = changes_of(self._connection, self._machine, self._taken.snapshot, disk, parents.get(disk.key))
-            if disk.key in self._distrusted:
-                changes = Changes(None, "change tracking was found wrong")
+            changes = self._changes(disk, parents.get(disk.key))
+            change_id = None if bug_of(self._product, disk.size) else disk.change_id
             self._about[disk.key] = {
                 "name": disk.name,
                 "read": "full" if changes.extents is None else "incremental",
@@ -140,8 +142,17 @@ class HeldMachine:
             guarded = GuardedDisk(self._opened(disk), self._guard)
             self._connection.counts.disk_read(self._about[disk.key]["read"])
             log().info("disk", key=disk.key, transport=self._transports[disk.key], **self._about[disk.key])
-            found.append(Source(disk.key, guarded, changes.extents, disk.change_id, self._why.wish.proof_days))
+            found.append(Source(disk.key, guarded, changes.extents, change_id, self._why.wish.proof_days))
         return found
+
+    def _changes(self, disk: MachineDisk, parent: ParentDisk | None) -> Changes:
+        assert self._taken is not None
+        if disk.key in self._distrusted:
+            return Changes(None, "change tracking was found wrong")
+        bug = bug_of(self._product, disk.size)
+        if bug is not None:
+            return Changes(None, f"{_host_text(self._product)}: {bug.what}: {bug.source}")
+        return changes_of(self._connection, self._machine, self._taken.snapshot, disk, parent)
 
     def distrust(self, key: str) -> None:
         self._distrusted.add(key)
@@ -192,6 +203,16 @@ class HeldMachine:
         keys = frozenset(disk.key for disk in self._protected)
         config = self._config()
         self.description = self._ways.describe(self._connection, self._machine, config, keys, self._why.warn)
+
+    def _look_at_host(self) -> None:
+        """Which build the machine runs on; a warning where its change tracking is known to be wrong."""
+        host = self._connection.properties(self._machine, "runtime.host")["runtime.host"]
+        self._product = self._connection.properties(host, "summary.config.product").get("summary.config.product")
+        bugs = {bug_of(self._product, disk.size) for disk in self._protected} - {None}
+        for bug in sorted(bugs, key=str):
+            assert bug is not None
+            why = f"{_host_text(self._product)} has a known bug: {bug.what} ({bug.source})"
+            self._why.warn(f"disks are read whole: {why}")
 
     def _config(self) -> Any:
         """As it was at the moment of the snapshot; where files are, as it is now."""
@@ -285,6 +306,10 @@ class HeldMachine:
             self._removal.join(_REMOVAL_SECONDS)
             if self._removal.is_alive():
                 self._why.warn("the snapshot is still being removed; the machine's next backup looks after it")
+
+
+def _host_text(product: Any) -> str:
+    return f"ESXi {product.version} build {product.build}"
 
 
 def _seen(machine_id: str, about: dict[str, Any], disks: list[MachineDisk]) -> MachineSeen:

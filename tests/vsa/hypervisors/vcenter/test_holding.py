@@ -12,14 +12,24 @@ from pyVmomi import vim
 from media.backup import Source
 from media.session_log import ParentDisk
 from tests.media.fakes import FakeClock
-from tests.sim.vcenter.inventory import Host
+from tests.sim.vcenter.inventory import Datastore, Host
 from tests.sim.vcenter.sim_machine import SimMachine
+from tests.sim.vcenter.tasks import Task
 from tests.sim.vcenter.vcenter import Vcenter
 from tests.vsa.hypervisors.purposes import SITE, Heard, purpose
 from tests.vsa.hypervisors.vcenter.site import MIB, ways
-from vsa.faults import DatastoreFull, MachineMissing, MachineMoved, MachineUnfit, SnapshotFailed, SnapshotTooOld
+from vsa.faults import (
+    DatastoreFull,
+    HypervisorFailed,
+    MachineMissing,
+    MachineMoved,
+    MachineUnfit,
+    SnapshotFailed,
+    SnapshotTooOld,
+)
 from vsa.hypervisors import Wish
 from vsa.hypervisors.vcenter.holding import Ways, holding
+from vsa.hypervisors.vcenter.known_bugs import bug_of
 from vsa.hypervisors.vcenter.marks import Mark
 
 
@@ -53,6 +63,12 @@ def read(source: Source) -> bytes:
     source.disk.read_into(0, memoryview(buffer))
     source.disk.check()
     return bytes(buffer)
+
+
+def set_build(vcenter: Vcenter, version: str, build: str) -> None:
+    for host in vcenter.each(Host):
+        host.version, host.build = version, build
+        host.touch()
 
 
 def parents_of(sources: list[Source]) -> dict[str, ParentDisk]:
@@ -222,6 +238,114 @@ def test_a_machine_that_moves_while_it_is_read_is_read_again(vcenter: Vcenter, t
         with pytest.raises(MachineMoved, match="was at"):
             first.disk.check()
         assert [read(source) for source in held.sources({})] == [web.disk_bytes(0), web.disk_bytes(1)]
+
+
+def test_a_machine_that_went_elsewhere_and_came_back_while_it_was_read_is_read_again(
+    vcenter: Vcenter, there: Ways, web: SimMachine
+) -> None:
+    home, away = (vcenter.named(Datastore, name) for name in ("datastore1", "datastore2"))
+    tasks, machine = there.connection.tasks, vim.VirtualMachine(web.moid, there.connection.stub)
+    with holding(there, id_of(vcenter, web), purpose()) as held:
+        first = held.sources({})[0]
+        for store in (away, home):
+            tasks.run(machine, machine.RelocateVM_Task, vim.vm.RelocateSpec(datastore=store.ref))
+        with pytest.raises(MachineMoved, match=r"was moved while it was read, by VirtualMachine\.relocate"):
+            first.disk.check()
+        assert [read(source) for source in held.sources({})] == [web.disk_bytes(0), web.disk_bytes(1)]
+
+
+def test_a_move_that_failed_costs_nothing(vcenter: Vcenter, there: Ways, web: SimMachine) -> None:
+    machine = vim.VirtualMachine(web.moid, there.connection.stub)
+    vcenter.faults.plan("RelocateVM_Task", vim.fault.GenericVmConfigFault, where="task")
+    with holding(there, id_of(vcenter, web), purpose()) as held:
+        [first, _] = held.sources({})
+        with pytest.raises(HypervisorFailed):
+            there.connection.tasks.run(machine, machine.RelocateVM_Task, vim.vm.RelocateSpec())
+        assert read(first) == web.disk_bytes(0)
+
+
+def begin_move(vcenter: Vcenter, web: SimMachine, key: str, what: str, state: str = "running") -> Task:
+    """As DRS or another person begins one."""
+    info = vim.TaskInfo(
+        key=key,
+        task=vim.Task(key),
+        descriptionId=what,
+        state=state,
+        cancelled=False,
+        cancelable=False,
+        queueTime=vcenter.clock.now(),
+        eventChainId=1,
+        reason=vim.TaskReasonSystem(),
+    )
+    vcenter.objects[key] = move = Task(vcenter, key, info)
+    web.machine.recent_tasks = [*web.machine.recent_tasks, move]
+    web.machine.touch()
+    return move
+
+
+def test_reading_waits_for_a_move_to_end_and_is_given_up_where_one_begins(
+    vcenter: Vcenter, there: Ways, web: SimMachine
+) -> None:
+    clock, moves, asked = FakeClock(), [], []
+
+    def check() -> None:
+        asked.append(len(moves))
+        if asked.count(1) > 2:
+            moves[0].info.state = "success"
+            moves[0].touch()
+
+    with holding(there, id_of(vcenter, web), purpose(clock=clock, check=check)) as held:
+        moves.append(begin_move(vcenter, web, "task-1", "Drm.ExecuteVMotionLRO"))
+        [first, second] = held.sources({})
+        assert asked.count(1) == 3
+        assert read(first) == web.disk_bytes(0)
+        begin_move(vcenter, web, "task-2", "Drm.ExecuteStorageVmotionLro")
+        clock.seconds += 31
+        with pytest.raises(MachineMoved, match="ExecuteStorageVmotionLro"):
+            read(second)
+
+
+def test_a_move_without_end_is_not_waited_for(vcenter: Vcenter, there: Ways, web: SimMachine) -> None:
+    with holding(there, id_of(vcenter, web), purpose()) as held:
+        begin_move(vcenter, web, "task-1", "VirtualMachine.migrate", "queued")
+        with pytest.raises(MachineMoved, match="20 minutes"):
+            held.sources({})
+    assert web.snapshots == []
+
+
+@pytest.mark.parametrize(
+    ("version", "build", "source"),
+    [
+        ("6.0.0", "3073146", "KB 2136854"),
+        ("6.0.0", "3247720", None),
+        ("5.5.0", "2403361", None),  # its bug is one of larger disks
+        ("8.0.2", "22380479", None),
+    ],
+)
+def test_a_build_whose_tracking_is_known_to_be_wrong_is_not_asked(
+    vcenter: Vcenter, there: Ways, web: SimMachine, version: str, build: str, source: str | None
+) -> None:
+    with holding(there, id_of(vcenter, web), purpose()) as held:
+        parents = parents_of(held.sources({}))
+    set_build(vcenter, version, build)
+    heard = Heard()
+    with holding(there, id_of(vcenter, web), purpose(heard, fence=2)) as held:
+        sources = held.sources(parents)
+        assert [each.changes is None for each in sources] == [source is not None] * 2
+        assert [each.change_id is None for each in sources] == [source is not None] * 2
+    assert [source in warning for warning in heard.warnings] == [True] * (source is not None)  # type: ignore[operator]
+    set_build(vcenter, "8.0.2", "22380479")
+    with holding(there, id_of(vcenter, web), purpose(fence=3)) as held:
+        assert [each.changes is None for each in held.sources(parents_of(sources))] == [source is not None] * 2
+
+
+def test_large_disks_are_read_whole_on_builds_that_forget_changes_behind_128_gib() -> None:
+    old = vim.AboutInfo(version="5.5.0", build="1746018")
+    assert bug_of(old, 128 << 30) is None
+    found = bug_of(old, (128 << 30) + 1)
+    assert found is not None
+    assert "2090639" in found.source
+    assert bug_of(None, 1 << 40) is None
 
 
 def test_too_little_space_begins_nothing(vcenter: Vcenter, there: Ways, web: SimMachine) -> None:
