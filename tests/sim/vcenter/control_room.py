@@ -40,6 +40,12 @@ class ControlRoom:
             "drop-changes-beyond": lambda what: self._machine(what).drop_changes_beyond(
                 what.get("boundary", 128 << 30)
             ),
+            "rename": lambda what: self._machine(what).rename(what["to"]),
+            "folder": lambda what: self._machine(what).put(what["to"]),
+            "tag": lambda what: self._machine(what).tag(what["tag"]),
+            "untag": lambda what: self._machine(what).untag(what["tag"]),
+            "attribute": lambda what: self._machine(what).set_custom(what["name"], what["value"]),
+            "destroy": lambda what: self._machine(what).destroy(),
             "resize": lambda what: self._machine(what).resize(what["disk"], what["size"]),
             "move": self._move,
             "fail-quiescing": lambda what: vcenter.fail_quiescing(what["times"]),

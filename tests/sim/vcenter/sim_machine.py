@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.sim.vcenter.device_changes import grow
 from tests.sim.vcenter.disks import Disk
+from tests.sim.vcenter.inventory import Folder
 from tests.sim.vcenter.machine import Machine
 from tests.sim.vcenter.power import take_away, turn
 from tests.sim.vcenter.snapshots import Snapshot, every_snapshot, make, remove, stun
@@ -180,6 +181,31 @@ class SimMachine:
             there.touch()
             take_away(here, with_files=True)
             return SimMachine(there)
+
+    def tag(self, tag: str) -> None:
+        """`Category:Name`, made where it is new; somebody puts it on."""
+        with self._lock:
+            tags = self.machine.vcenter.tags
+            tags.attach(tags.tag(*tag.split(":", 1)), self.moid, self.machine.vcenter.user)
+
+    def untag(self, tag: str) -> None:
+        with self._lock:
+            tags = self.machine.vcenter.tags
+            tags.detach(tags.tag(*tag.split(":", 1)), self.moid, self.machine.vcenter.user)
+
+    def rename(self, name: str) -> None:
+        with self._lock:
+            self.machine.rename(name)
+
+    def put(self, folder: str) -> None:
+        """Into a folder of machines, which is made where it is new."""
+        with self._lock:
+            vcenter = self.machine.vcenter
+            found = next((each for each in vcenter.each(Folder) if each.name == folder), None)
+            if found is None:
+                found = Folder(vcenter, folder, None, "v")
+                vcenter.datacenter.machines.put(found)
+            found.put(self.machine)
 
     def set_custom(self, field: str, value: str) -> None:
         self.machine.vcenter.custom_fields.set(self.machine, field, value)

@@ -78,6 +78,22 @@ class Tags:
         made = Tag(f"urn:vmomi:InventoryServiceTag:{uuid.uuid4()}:GLOBAL", name, category_id, description)
         return self.tag_by_id.setdefault(made.id, made)
 
+    def attach(self, tag: Tag, moid: str, user: str) -> None:
+        """And an event, as of `detach`. With the lock held."""
+        tag.on.add(moid)
+        self._tell("attach", "attached tag {} to", tag, moid, user)
+
+    def detach(self, tag: Tag, moid: str, user: str) -> None:
+        tag.on.discard(moid)
+        self._tell("detach", "detached tag {} from", tag, moid, user)
+
+    def _tell(self, what: str, how: str, tag: Tag, moid: str, user: str) -> None:
+        found = self._vcenter.find(moid)
+        name = found.name if isinstance(found, Entity) else moid
+        message = f"User {user} {how.format(tag.name)} object {name}"
+        more = {"Tag": tag.name, "Object": name, "User": user}
+        self._vcenter.events.post_extended(f"com.vmware.cis.tagging.{what}", user, message, **more)
+
     def on(self, moid: str) -> list[Tag]:
         return [each for each in self.tag_by_id.values() if moid in each.on]
 
@@ -209,14 +225,14 @@ class RestRoom:
         """Attach and detach."""
         match action:
             case "attach":
-                self._tag(ident).on.add(self._seen(user, document["object_id"]["id"]))
+                self._tags.attach(self._tag(ident), self._seen(user, document["object_id"]["id"]), user)
                 return None
             case "detach":
-                self._tag(ident).on.discard(document["object_id"]["id"])
+                self._tags.detach(self._tag(ident), document["object_id"]["id"], user)
                 return None
             case "attach-multiple-tags-to-object":
                 for tag in document["tag_ids"]:
-                    self._tag(tag).on.add(self._seen(user, document["object_id"]["id"]))
+                    self._tags.attach(self._tag(tag), self._seen(user, document["object_id"]["id"]), user)
                 return {"success": True, "error_messages": []}
         raise Refused(404, "NOT_FOUND", f"tag-association?action={action} is not simulated")
 

@@ -3,8 +3,8 @@
     begin: all machines --wait--> changed, gone --wait--> ...
       ^-- the session, the collector or its versions ended: all is read anew, and what differs from before is told
 
-What a machine is now is read when it is told to have changed, so only what it was last told to be is remembered of it,
-as a hash: memory does not grow with what machines have.
+What a machine is now is read when it, or its tags, are told to have changed, so only its name and what it was last told
+to be are remembered of it, as a hash: memory does not grow with what machines have.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from vsa.hypervisors import MachineSeen
 from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.inventory import PROPERTIES, Surroundings, machine_seen
 from vsa.hypervisors.vcenter.retrieval import PAGE, view_filter, view_of
+from vsa.hypervisors.vcenter.tag_events import tag_events
 from vsa.hypervisors.vcenter.tags import read_tags
 
 _WATCHED = (
@@ -52,6 +53,7 @@ class Changes:
 @dataclass(frozen=True)
 class _Known:
     id: str
+    name: str
     digest: bytes
 
 
@@ -86,7 +88,7 @@ class Live:
     def _follow_once(self, go_on: Callable[[], bool]) -> Iterator[Changes]:
         around = Surroundings(self._connection, tags={})
         machines: set[str] = set()
-        with self._collector() as collector:
+        with self._collector() as collector, tag_events(self._connection, collector) as tags:
             version, whole = "", False
             options = vmodl.query.PropertyCollector.WaitOptions(
                 maxWaitSeconds=self._wait_seconds, maxObjectUpdates=PAGE
@@ -101,6 +103,10 @@ class Live:
                 changed, left = _told(update)
                 machines = (machines | {each._moId for each in changed}) - left
                 seen, around = self._read(changed, around)
+                tagged = self._named(tags.names(update))
+                for start in range(0, len(tagged), PAGE):
+                    more, around = self._read(tagged[start : start + PAGE], around)
+                    seen += more
                 gone = self._forget(left)
                 if not whole and not update.truncated:
                     whole = True  # what was known before it began anew and is not there now went meanwhile
@@ -134,7 +140,7 @@ class Live:
             found = machine_seen(machine._moId, values, around)
             if found is None:
                 continue
-            known = _Known(found.id, hashlib.blake2b(repr(found).encode(), digest_size=16).digest())
+            known = _Known(found.id, found.name, hashlib.blake2b(repr(found).encode(), digest_size=16).digest())
             if self._known.get(machine._moId) != known:
                 self._known[machine._moId] = known
                 seen.append(found)
@@ -150,6 +156,12 @@ class Live:
         found = self._connection.read(self._connection.content.propertyCollector.RetrieveContents, [spec])
         return [(each.obj, {prop.name: prop.val for prop in each.propSet or []}) for each in found if each.propSet]
 
+    def _named(self, names: frozenset[str] | None) -> list[Any]:
+        """The machines that were told of with one of these names; None: all."""
+        stub = self._connection.stub
+        known = self._known.items()
+        return [vim.VirtualMachine(moref, stub) for moref, each in known if names is None or each.name in names]
+
     def _forget(self, morefs: set[str]) -> list[str]:
         """The ids of machines that are gone: not of those that are there under another MoRef."""
         ids = [self._known.pop(moref).id for moref in sorted(morefs) if moref in self._known]
@@ -164,6 +176,8 @@ def _told(update: Any) -> tuple[list[Any], set[str]]:
     for of_filter in update.filterSet:
         for each in of_filter.objectSet:
             moref = each.obj._moId
+            if not isinstance(each.obj, vim.VirtualMachine):
+                continue
             if each.kind == "leave":
                 left.add(moref)
                 changed.pop(moref, None)
