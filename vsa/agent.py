@@ -22,7 +22,8 @@ from vsa.checking import check
 from vsa.cleaning import clean
 from vsa.discovery import discover
 from vsa.hypervisors.known import Known
-from vsa.restore.job import restore
+from vsa.metrics import JobMetrics
+from vsa.restore.job import into, restore
 from vsa.settings import VsaSettings
 from vsa.watching import watch
 
@@ -36,7 +37,7 @@ def serve(settings: VsaSettings) -> None:
     metrics = MetricsServer(registry, settings.metrics.host, settings.metrics.port)
     with Agent(settings.state, clock) as agent:
         log().info("starting", version=VERSION, agent=agent.membership.agent.uri)
-        known = Known(clock, agent.unseal, registry)
+        known, counts = Known(clock, agent.unseal, registry), JobMetrics(registry)
 
         def means() -> Means:
             # asked each time: certificates are renewed
@@ -46,10 +47,14 @@ def serve(settings: VsaSettings) -> None:
             return discover(work, agent.line, known)
 
         def back_up_(work: Work) -> Mapping[str, Any]:
-            return back_up(work, means())
+            result = back_up(work, means())
+            counts.backed_up(result)
+            return result
 
         def restore_(work: Work) -> Mapping[str, Any]:
-            return restore(work, means(), settings.landing)
+            result = restore(work, means(), settings.landing)
+            counts.restored(into(work), result)
+            return result
 
         def watch_(work: Work) -> Mapping[str, Any]:
             return watch(work, agent.line, known, clock)

@@ -1,4 +1,4 @@
-"""What Prometheus hears of an agent's work; docs/operations.md lists it."""
+"""What Prometheus hears of an agent's work; docs/metrics.md lists it."""
 
 from __future__ import annotations
 

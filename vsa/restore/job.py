@@ -8,7 +8,7 @@ from typing import Any
 
 from media.faults import TargetUnwritable
 from media.reader import Outcome
-from proto import restore_pb2
+from proto import agents_pb2, restore_pb2
 from proto.agent.work import Work
 from runtime.tasks import worker_count
 from vsa.backup.job import Means
@@ -54,6 +54,14 @@ def restore(work: Work, means: Means, landings: Sequence[Path]) -> dict[str, Any
         "lost_bytes": sum(extent.length for outcome in outcomes for extent in outcome.lost_extents),
         "seconds": means.clock.monotonic_seconds() - began,
     }
+
+
+def into(work: Work) -> str:
+    """Where a restore goes to: `directory`, or how a machine gets the disks: `new`, `in_place`, `attach`."""
+    wanted = work.assignment.restore
+    if wanted.WhichOneof("target") != "machine":
+        return "directory"
+    return agents_pb2.MachineTarget.How.Name(wanted.machine.how).lower()
 
 
 def _to_directory(

@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from ingot.allinone import AllInOne, Ports
 from ingot.faults import CommServeSilent
 from ingot.rest import Connection, Rest, discovery
@@ -39,9 +41,11 @@ class Site:
     def landing(self) -> Path:
         return self.services.state / "restored"
 
-    @property
-    def metrics_ports(self) -> list[int]:
-        return [self.services.ports.metrics(service) for service in ("commserve", "mediaagent", "vsa")]
+    def metrics(self) -> list[str]:
+        """What Prometheus is told by each service, line by line."""
+        ports = [self.services.ports.metrics(service) for service in ("commserve", "mediaagent", "vsa")]
+        answers = [httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False) for port in ports]
+        return [line for answer in answers for line in answer.text.splitlines()]
 
     def wait(self, what: str, ready: Callable[[], Any]) -> Any:
         """What `ready` answers, when it is something; the CommServe may be away meanwhile."""

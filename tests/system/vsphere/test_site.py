@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from tests.sim.vcenter.vcenter import Vcenter
 from tests.system.services.site import Site, site
 from tests.system.vsphere.office import MIB, scribble
 from tests.vsa.hypervisors.vcenter.site import NBDKIT
+
+ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
@@ -90,6 +93,18 @@ def test_a_machine_is_discovered_backed_up_incrementally_and_restored(tmp_path: 
         for back in (web, vcenter.machine("web-restored")):
             assert [back.disk_bytes(number) for number in (0, 1)] == held
         assert vcenter.machine("web-restored").machine.power == "poweredOn"
+        told = running.metrics()
+        address, transport = f'address="{vcenter.address}"', result["disks"][0]["transport"]
+        assert {
+            'ingot_vsa_backups_total{quiesced="crash"} 2.0',
+            'ingot_vsa_restores_total{into="new"} 1.0',
+            'ingot_vsa_restores_total{into="in_place"} 1.0',
+            f"ingot_vcenter_snapshot_seconds_count{{{address}}} 2.0",
+            f"ingot_vcenter_snapshot_creation_seconds_count{{{address}}} 2.0",
+            f'ingot_vcenter_disks_read_total{{{address},how="incremental",transport="{transport}"}} 2.0',
+        } <= set(told)
+        there = set(re.findall(r"^(?:# TYPE )?(ingot_vcenter_[a-z_]+)", "\n".join(told), re.MULTILINE))
+        assert set(re.findall("ingot_vcenter_[a-z_]+", (ROOT / "deploy/grafana/ingot.json").read_text())) <= there
 
 
 def ingot(running: Site, *words: str) -> None:

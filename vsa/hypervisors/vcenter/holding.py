@@ -140,7 +140,7 @@ class HeldMachine:
                 self._about[disk.key]["changed_bytes"] = sum(extent.length for extent in changes.extents)
                 self._about[disk.key]["changed_areas"] = len(changes.extents)
             guarded = GuardedDisk(self._opened(disk), self._guard)
-            self._connection.counts.disk_read(self._about[disk.key]["read"])
+            self._connection.counts.disk_read(self._about[disk.key]["read"], self._transports[disk.key])
             log().info("disk", key=disk.key, transport=self._transports[disk.key], **self._about[disk.key])
             found.append(Source(disk.key, guarded, changes.extents, change_id, self._why.wish.proof_days))
         return found
@@ -192,6 +192,7 @@ class HeldMachine:
         about = self._with_tracking(about)
         self._taken = self._snapshots.take(about["runtime"], about.get("guest"))
         self._taken_at = self._why.clock.monotonic_seconds()
+        self._connection.counts.snapshot_made(self._taken.seconds)
         self._guard.taken()
         self._disks = self._frozen_disks()
         for disk in self._disks:

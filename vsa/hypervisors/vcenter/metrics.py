@@ -1,4 +1,4 @@
-"""What is counted of the connections to vCenters."""
+"""What is counted of vCenters; docs/metrics.md lists it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ class VcenterMetrics:
             registry=to,
             buckets=(60, 600, 3600, 6 * 3600, 24 * 3600),
         )
+        self.creations = Histogram(
+            "ingot_vcenter_snapshot_creation_seconds",
+            "How long our snapshots took to be made: the guest stood still for a part of that.",
+            [_LABEL],
+            registry=to,
+            buckets=(1, 2, 5, 10, 30, 60, 300),
+        )
         self.left = Counter(
             "ingot_vcenter_snapshots_left", "Snapshots of ours that could not be removed.", [_LABEL], registry=to
         )
@@ -41,7 +48,10 @@ class VcenterMetrics:
             "ingot_vcenter_orphans_removed", "Snapshots that leases left and others removed.", [_LABEL], registry=to
         )
         self.disks = Counter(
-            "ingot_vcenter_disks_read", "Disks read, by how: full, incremental.", [_LABEL, "how"], registry=to
+            "ingot_vcenter_disks_read",
+            "Disks read, by how (full, incremental) and by which transport.",
+            [_LABEL, "how", "transport"],
+            registry=to,
         )
         self.wrong = Counter(
             "ingot_vcenter_tracking_wrong", "Disks whose change tracking was found wrong.", [_LABEL], registry=to
@@ -79,6 +89,10 @@ class Counts:
         """The last inventory has so many."""
         self._metrics.machines.labels(self._address).set(count)
 
+    def snapshot_made(self, seconds: float) -> None:
+        """One of ours, which took so long."""
+        self._metrics.creations.labels(self._address).observe(seconds)
+
     def snapshot_ended(self, seconds: float, *, removed: bool) -> None:
         """One of ours, after so long."""
         self._metrics.snapshots.labels(self._address).observe(seconds)
@@ -88,9 +102,9 @@ class Counts:
     def orphans_removed(self, count: int) -> None:
         self._metrics.orphans.labels(self._address).inc(count)
 
-    def disk_read(self, how: str) -> None:
+    def disk_read(self, how: str, transport: str) -> None:
         """Whole or only what changed."""
-        self._metrics.disks.labels(self._address, how).inc()
+        self._metrics.disks.labels(self._address, how, transport).inc()
 
     def tracking_wrong(self) -> None:
         """Of a disk, found by reading what it called unchanged."""
