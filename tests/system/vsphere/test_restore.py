@@ -21,6 +21,7 @@ from tests.system.vsphere.site import Site, site
 from vsa.faults import (
     DatastoreFull,
     HardwareUnsupported,
+    HypervisorFailed,
     IdentityTaken,
     MachineExists,
     MachineMissing,
@@ -174,10 +175,61 @@ def test_a_disk_that_grew_since_is_not_overwritten(vcenter: Vcenter, agent: Site
     was.resize(0, 2 * MIB)
     before = everything(was)
 
-    with pytest.raises(RestoreUnfit, match=f"expected {MIB} bytes, found {2 * MIB}"):
+    with pytest.raises(RestoreUnfit, match=f"expected at most {MIB} bytes, found {2 * MIB}: vSphere makes no"):
         agent.restore(point, vcenter, how=IN_PLACE)
 
     assert everything(was) == before
+
+
+def made_smaller(was: SimMachine, size: int) -> None:
+    """As if somebody had put another, smaller disk in the place of the first."""
+    with was.machine.vcenter.changes.lock:
+        disk = was.disk(0)
+        disk.write(size, bytes(disk.size - size))
+        disk.size = size
+        device = was.machine.device(disk.key)
+        device.capacityInBytes, device.capacityInKB = size, size // 1024
+        was.machine.touch()
+
+
+def test_a_disk_that_is_smaller_now_grows_and_is_overwritten(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "db4", powered_on=False)
+    point = agent.protect(vcenter, was)
+    before = everything(was)
+    made_smaller(was, MIB)
+
+    result = agent.restore(point, vcenter, how=IN_PLACE)
+
+    assert everything(was) == before
+    assert was.machine.device(was.disk(0).key).capacityInBytes == 2 * MIB
+    assert result["bytes_written"] >= 1536, "what the smaller disk had no room for"
+
+
+def test_a_disk_of_a_machine_with_snapshots_does_not_grow_and_nothing_is_written(vcenter: Vcenter, agent: Site) -> None:
+    was = machine(vcenter, "db5")
+    point = agent.protect(vcenter, was)
+    made_smaller(was, MIB)
+    before, users = everything(was), was.take_snapshot()
+
+    with pytest.raises(RestoreUnfit, match="expected no snapshots, because a disk must grow"):
+        agent.restore(point, vcenter, how=IN_PLACE, power_off=True)
+
+    assert everything(was) == before
+    assert (was.snapshots, was.machine.power) == ([users], "poweredOn")
+
+
+def test_a_disk_that_cannot_grow_leaves_the_machine_as_it_was(vcenter: Vcenter, agent: Site, clean: None) -> None:
+    was = machine(vcenter, "db6", powered_on=False)
+    point = agent.protect(vcenter, was)
+    made_smaller(was, MIB)
+    before = everything(was)
+    vcenter.faults.plan("ReconfigVM_Task", vim.fault.GenericVmConfigFault, where="task")
+
+    with pytest.raises(HypervisorFailed):
+        agent.restore(point, vcenter, how=IN_PLACE)
+
+    assert everything(was) == before
+    assert not [each for each in was.machine.config.extraConfig if each.key.startswith("ingot.") and each.value]
 
 
 def test_a_disk_is_attached_to_another_machine(vcenter: Vcenter, agent: Site) -> None:
@@ -331,6 +383,7 @@ def test_a_user_with_the_documented_privileges_and_no_other_restores(agent: Site
 
         agent.restore(point, least, name="least1-restored", power_on=True)
         assert agent.warnings == []
+        made_smaller(was, MIB)
         agent.restore(point, least, how=IN_PLACE, power_off=True)
         agent.restore(
             point, least, how=ATTACH, disks=[1], machine=f"{least.instance_uuid}:{other.instance_uuid}", power_on=True

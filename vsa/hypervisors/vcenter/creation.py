@@ -7,14 +7,15 @@ nothing is made twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pyVmomi import vim
 
-from vsa.faults import IdentityTaken, MachineExists, MachineMissing, MachineRunning, MachineUnlike
+from vsa.faults import IdentityTaken, MachineExists, MachineMissing, MachineRunning, MachineUnlike, RestoreUnfit
 from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.destination import Destination
+from vsa.hypervisors.vcenter.devices import label
 from vsa.hypervisors.vcenter.specification import MARK, places
 
 Check = Callable[[], None]
@@ -51,6 +52,32 @@ def make(connection: Connection, destination: Destination, spec: Any, check: Che
 def reconfigure(connection: Connection, machine: Any, spec: Any, check: Check) -> None:
     """Change a machine; what the vCenter refuses is raised."""
     connection.tasks.run(machine, machine.ReconfigVM_Task, spec, check=check)
+
+
+def must_grow(name: str, device: Any, size: int) -> bool:
+    """Whether a disk that is there is smaller than the one that comes back. Raises RestoreUnfit: it is larger."""
+    found = int(device.capacityInBytes)
+    if found > size:
+        raise RestoreUnfit(
+            f"{label(device)} of {name}: expected at most {size} bytes, found {found}: vSphere makes no disk smaller; "
+            "restore a new machine, or attach the disk"
+        )
+    return found < size
+
+
+def check_growable(connection: Connection, machine: Any, name: str) -> None:
+    """Raises RestoreUnfit: no disk of a machine with snapshots can grow."""
+    if connection.properties(machine, "snapshot").get("snapshot") is not None:
+        raise RestoreUnfit(f"{name}: expected no snapshots, because a disk must grow, found some; delete them first")
+
+
+def grow(connection: Connection, machine: Any, disks: Sequence[tuple[Any, int]], check: Check) -> None:
+    """Disks (devices) to so many bytes; what is new of them reads as zero."""
+    changes = []
+    for device, size in disks:
+        device.capacityInBytes, device.capacityInKB = size, size // 1024
+        changes.append(vim.vm.device.VirtualDeviceSpec(operation="edit", device=device))
+    reconfigure(connection, machine, vim.vm.ConfigSpec(deviceChange=changes), check)
 
 
 def unmake(connection: Connection, machine: Any) -> None:

@@ -46,6 +46,7 @@ NEEDS = (
             "VirtualMachine.Config.AddNewDisk",
             "VirtualMachine.Config.AddRemoveDevice",
             "VirtualMachine.Config.AdvancedConfig",
+            "VirtualMachine.Config.DiskExtend",
             "VirtualMachine.Config.EditDevice",
             "VirtualMachine.Config.RemoveDisk",
             "VirtualMachine.Config.Rename",

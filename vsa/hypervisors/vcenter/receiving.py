@@ -35,7 +35,7 @@ from vsa.hypervisors.vcenter.destination import (
     choose_network,
     find_destination,
 )
-from vsa.hypervisors.vcenter.devices import Placing, datastore_name, disk_key, label, new_disk
+from vsa.hypervisors.vcenter.devices import Placing, datastore_name, disk_key, new_disk
 from vsa.hypervisors.vcenter.specification import MARK, late, places, same_devices, specify
 from vsa.hypervisors.vcenter.tagging import attach_tags
 from vsa.hypervisors.vcenter.transport import DiskPlace, Transport
@@ -292,12 +292,16 @@ def _in_place(connection: Connection, transport: Transport, order: Order, saved:
     machine = _find(connection, order.machine)
     config = creation.config_of(connection, machine)
     received = ReceivedMachine(connection, transport, order, machine)
+    growing = []
     for wanted, device in zip(order.disks, _present_disks(config, saved, order.disks), strict=True):
-        size = int(device.capacityInBytes)
-        if size != wanted.size:
-            raise RestoreUnfit(f"{label(device)} of {config.name}: expected {wanted.size} bytes, found {size}")
+        if creation.must_grow(config.name, device, wanted.size):
+            growing.append((device, wanted.size))
         received.take(wanted, device, empty=False)
+    if growing:
+        creation.check_growable(connection, machine, config.name)
     creation.turn_off(connection, machine, config.name, allowed=order.power_off, check=order.check)
+    if growing:  # before the mark: whoever comes again finds them grown, and nothing is overwritten yet
+        creation.grow(connection, machine, growing, order.check)
     _mark(connection, machine, order.job, order)
     received.completing = [lambda: _mark(connection, machine, "", order)]
     try:
