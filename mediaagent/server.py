@@ -40,8 +40,8 @@ class Room:
 
     sessions: int = 100
     container_buffers: int = 8  # of up to 64 MiB each, and only so much of it as containers of the pools are large
-    control_threads: int = 16
-    data_threads: int = 32
+    control_threads: int = 22  # no agent has more than three quarters
+    data_threads: int = 44
     idle_seconds: float = 900.0
     stalled_seconds: float = 60.0
     buffer_wait_seconds: float = 20.0
