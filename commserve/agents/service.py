@@ -183,7 +183,7 @@ class AgentsService(AgentsServicer):
             agent = joining.agent_of(connection, caller_of(context))
             job = self._held(connection, agent, request.assignment, request.fence, "watch")
             found = [_machine(each) for each in request.machines]
-            for complaint in machines.change(connection, job.hypervisor_id, found, list(request.gone), self._now()):
+            for complaint in machines.change(connection, job.hypervisor_id, found, set(request.gone), self._now()):
                 log().warning("left out of the inventory", job=job.id, message=complaint)
         return agents_pb2.ChangedReply()
 

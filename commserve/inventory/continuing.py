@@ -18,7 +18,20 @@ import sqlalchemy as sa
 from commserve.jobs.states import State
 from commserve.store.tables import hypervisors, jobs, machines
 
+_UUID_LENGTH = 36
+_UUID_AT = _UUID_LENGTH + 1  # of the machine's own uuid in an id, behind that of its vCenter and a colon
 _PERIODS = 2  # of discovery: who was not seen for so long is not there any more, whether or not anybody can ask
+
+
+def may_be(hypervisor_id: str, told: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Of rows of machines: those that a hypervisor may mean by these ids, whatever they are called here."""
+    ids = sorted(told)
+    uuids = [uuid for uuid in map(_uuid, ids) if uuid]
+    return sa.or_(
+        machines.c.id.in_(ids),
+        sa.and_(machines.c.hypervisor_id == hypervisor_id, machines.c.seen_as.in_(ids)),
+        sa.func.substr(machines.c.id, _UUID_AT + 1).in_(uuids),
+    )
 
 
 class Continuing:
@@ -114,7 +127,7 @@ def adopt(connection: sa.Connection, old_id: str, new_id: str, now: datetime) ->
 def _uuid(machine_id: str) -> str | None:
     """The instance uuid in an id; None where a hypervisor has other ids."""
     first, colon, last = machine_id.partition(":")
-    return last if colon and len(first) == len(last) == 36 else None
+    return last if colon and len(first) == len(last) == _UUID_LENGTH else None
 
 
 def _keys(disks: Iterable[Mapping[str, Any]]) -> frozenset[str]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from commserve.inventory.continuing import Continuing
+from commserve.inventory.continuing import Continuing, may_be
 from commserve.inventory.rules import Conditions, Rule, assign
 from commserve.store.tables import hypervisors, machines, points, rules
 
 _LONGEST_ID = 200
+_FEW = 2000  # machines
 _MATCHED = ("name", "folder", "tags", "power_state", "attributes", "resource_pool")
 _SEEN = (*_MATCHED, "disks", "size_bytes", "protectable", "reason", "source", "host", "datastores")
 _LOOKED_FOR = "leftovers"  # said by a discovery, not by a watch
@@ -44,11 +45,15 @@ def change(
     connection: sa.Connection,
     hypervisor_id: str,
     found: Sequence[Mapping[str, Any]],
-    gone: Sequence[str],
+    gone: Collection[str],
     now: datetime,
 ) -> list[str]:
     """Take over what changed: machines as they are now, and the ids, as the hypervisor has them, of those gone."""
-    known = {row.id: row for row in connection.execute(sa.select(machines))}
+    told = {*(machine["id"] for machine in found), *gone}
+    wanted = sa.select(machines)
+    if len(told) <= _FEW:  # else reading the whole inventory costs less
+        wanted = wanted.where(may_be(hypervisor_id, told))
+    known = {row.id: row for row in connection.execute(wanted)}
     seen, complaints = _take(connection, hypervisor_id, found, known, now)
     left = [
         row.id
