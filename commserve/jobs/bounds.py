@@ -6,7 +6,13 @@ from typing import Any
 
 from commserve.jobs.order import Limit
 
-_USUAL = {"machines": 0, "machines_per_host": 8, "machines_per_datastore": 8, "disks_per_host": 50}  # as agents have
+_USUAL = {  # as agents have
+    "machines": 0,
+    "machines_per_host": 8,
+    "machines_per_datastore": 8,
+    "disks_per_host": 48,
+    "disks": 52,
+}
 
 
 def limit_of(hypervisor: Any) -> Limit:
@@ -20,4 +26,5 @@ def limit_of(hypervisor: Any) -> Limit:
         jobs_per_host=most["machines_per_host"],
         jobs_per_datastore=most["machines_per_datastore"],
         disks_per_host=most["disks_per_host"],
+        disks=most["disks"],
     )

@@ -49,6 +49,7 @@ class Limit:
     jobs_per_host: int = 0
     jobs_per_datastore: int = 0
     disks_per_host: int = 0
+    disks: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def places_of(job: Candidate) -> dict[tuple[str, ...], int]:
         return {}
     hypervisor = job.hypervisor_id or ""
     counts: dict[tuple[str, ...], int] = {("datastore", hypervisor, name): 1 for name in job.datastores}
+    counts["all_disks", hypervisor] = job.disks
     if job.host:
         counts |= {("host", hypervisor, job.host): 1, ("disks", hypervisor, job.host): job.disks}
     return counts
@@ -188,8 +190,13 @@ def _fits(job: Candidate, running: Running, plans: Mapping[str, Limit], hypervis
 
 
 def _has_room(job: Candidate, running: Running, limit: Limit) -> bool:
-    """At its host and datastores. What is more than a host may ever serve has it alone."""
-    bounds = {"host": limit.jobs_per_host, "datastore": limit.jobs_per_datastore, "disks": limit.disks_per_host}
+    """At its host and datastores. What has more disks than may ever be read at once is read alone."""
+    bounds = {
+        "host": limit.jobs_per_host,
+        "datastore": limit.jobs_per_datastore,
+        "disks": limit.disks_per_host,
+        "all_disks": limit.disks,
+    }
     counts = running.counts
     return all(
         not bounds[key[0]] or not counts[key] or counts[key] + more <= bounds[key[0]]

@@ -174,22 +174,23 @@ PLACES = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(PLACES, max_size=12), st.integers(0, 3), st.integers(0, 3), st.integers(0, 5))
+@given(st.lists(PLACES, max_size=12), st.integers(0, 3), st.integers(0, 3), st.integers(0, 5), st.integers(0, 9))
 def test_a_host_and_a_datastore_get_no_more_than_they_bear_and_nothing_that_fits_waits(
-    places: list[dict[str, Any]], per_host: int, per_datastore: int, disks_per_host: int
+    places: list[dict[str, Any]], per_host: int, per_datastore: int, disks_per_host: int, disks: int
 ) -> None:
-    limit = Limit(jobs_per_host=per_host, jobs_per_datastore=per_datastore, disks_per_host=disks_per_host)
+    limit = Limit(jobs_per_host=per_host, jobs_per_datastore=per_datastore, disks_per_host=disks_per_host, disks=disks)
     queued = [backup(str(number), hypervisor_id="h", **place) for number, place in enumerate(places)]
     got = choose(queued, asking(100), Running(Counter()), {}, {"h": limit}, NOW)
 
     def bears(jobs: list[Candidate]) -> bool:
         for host in ("h1", "h2"):
             there = [job for job in jobs if job.host == host]
-            disks = sum(job.disks for job in there)
             if per_host and len(there) > per_host:
                 return False
-            if disks_per_host and disks > disks_per_host and len(there) > 1:
+            if disks_per_host and sum(job.disks for job in there) > disks_per_host and len(there) > 1:
                 return False
+        if disks and sum(job.disks for job in jobs) > disks and len(jobs) > 1:
+            return False
         stores = Counter(name for job in jobs for name in job.datastores)
         return not per_datastore or all(count <= per_datastore for count in stores.values())
 

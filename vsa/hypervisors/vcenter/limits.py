@@ -16,12 +16,13 @@ _LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Most:
-    """Machines held on one datastore, on one host, in all; disks read from one host. 0 is no limit."""
+    """Machines held on one datastore, on one host, in all; disks read from one host, in all. 0 is no limit."""
 
     per_vcenter: int = 0
     per_host: int = 8
     per_datastore: int = 8
-    disks_per_host: int = 50  # connections that a host serves before it refuses more
+    disks_per_host: int = 48  # a host has buffers of 48 MB for all its NFC connections
+    disks: int = 52  # NFC connections through one vCenter
 
 
 class Limits:
@@ -45,8 +46,12 @@ class Limits:
 
     @contextmanager
     def disks(self, host: str, count: int, check: Callable[[], None]) -> Iterator[None]:
-        """Around reading so many disks from a host."""
-        with self._all({("disks", host): min(count, self._most.disks_per_host or count)}, check):
+        """Around reading so many disks from a host. What is more than is ever allowed goes alone."""
+        wanted = {
+            ("disks", host): min(count, self._most.disks_per_host or count),
+            ("all_disks", ""): min(count, self._most.disks or count),
+        }
+        with self._all(wanted, check):
             yield
 
     @contextmanager
@@ -71,5 +76,6 @@ class Limits:
             "host": self._most.per_host,
             "datastore": self._most.per_datastore,
             "disks": self._most.disks_per_host,
+            "all_disks": self._most.disks,
         }
         return all(not most[key[0]] or self._taken[key] + count <= most[key[0]] for key, count in wanted.items())

@@ -1,7 +1,7 @@
 """How an agent holds machines of one vCenter, from its settings.
 
 nbd     {"vddk": directory of VDDK}, with the nbdkit that the agent finds, or {"url": template of an NBD URL}
-limits  {"machines", "machines_per_host", "machines_per_datastore", "disks_per_host": counts, 0 is no limit;
+limits  {"machines", "machines_per_host", "machines_per_datastore", "disks_per_host", "disks": counts, 0 is no limit;
          "begin_free_bytes", "abort_free_bytes": of a datastore}
 """
 
@@ -44,6 +44,7 @@ def most_of(limits: Mapping[str, Any]) -> Most:
         _count(limits, "machines_per_host", usual.per_host),
         _count(limits, "machines_per_datastore", usual.per_datastore),
         _count(limits, "disks_per_host", usual.disks_per_host),
+        _count(limits, "disks", usual.disks),
     )
 
 

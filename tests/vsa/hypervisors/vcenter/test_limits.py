@@ -65,3 +65,14 @@ def test_a_host_serves_so_many_disks_and_a_machine_with_more_has_it_alone() -> N
             pass
     with limits.disks("h", 99, give_up):
         pass
+
+
+def test_a_vcenter_lets_so_many_disks_through_whatever_their_hosts() -> None:
+    limits = Limits(Most(disks=3))
+    with limits.disks("h1", 2, never):
+        with pytest.raises(GaveUp), limits.disks("h2", 2, give_up):
+            pass
+        with limits.disks("h2", 1, give_up):
+            pass
+    with limits.disks("h1", 99, give_up):
+        pass
