@@ -33,14 +33,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The real one, over TLS."""
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ceph.RadosGateway]:
+    """The real one, of which users and keys can be made."""
     if not ceph.is_installed():
         assert "CI" not in os.environ, "the real server must be installed where all checks run"
         pytest.skip("needs Debian's ceph-mon, ceph-osd and radosgw")
     gateway = ceph.RadosGateway(tmp_path_factory.mktemp("radosgw"))
-    yield Service(gateway.https, ceph.ACCESS_KEY, ceph.SECRET_KEY, str(gateway.ca))
+    yield gateway
     gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def radosgw(gateway: ceph.RadosGateway) -> Service:
+    """The real one, over TLS."""
+    return Service(gateway.https, ceph.ACCESS_KEY, ceph.SECRET_KEY, str(gateway.ca))
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,12 @@
 """The states of a job, and the only ways between them.
 
     QUEUED -> ASSIGNED -> RUNNING -> COMMITTING -> DONE | DONE_WITH_WARNINGS
-       ^         |           |            |-> FAILED          QUEUED -> CANCELLED
-       +---------+-----------+------------+                   ASSIGNED, RUNNING -> CANCELLING -> CANCELLED
+       ^         |           |            |
+       +---------+-----------+------------+        also: every state but CANCELLING -> FAILED; QUEUED -> CANCELLED;
+                                                         ASSIGNED, RUNNING -> CANCELLING -> CANCELLED
+
+QUEUED -> FAILED: nobody took it, or nobody ever can. ASSIGNED and RUNNING end well too where nothing is committed.
+CANCELLING ends well where its agent was done before it heard of it.
 
 A job whose lease is lost while COMMITTING may have committed: it stays COMMITTING, and a MediaAgent reads the session's
 register. The register decides: DONE, or QUEUED again.

@@ -12,6 +12,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.s3.certificates import write_certificate
@@ -21,6 +22,7 @@ ACCESS_KEY, SECRET_KEY = "INGOTTESTS", "a/secret+of+the/tests"
 OTHER_ACCESS_KEY, OTHER_SECRET_KEY = "SOMEBODYELSE", "another/secret+of+the/tests"  # who owns no bucket here
 _PROGRAMS = ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 _READY_SECONDS = 120
+_LOOK_SECONDS = 0.1
 
 
 def is_installed() -> bool:
@@ -75,9 +77,21 @@ class RadosGateway:
             ("tests", ACCESS_KEY, SECRET_KEY),
             ("somebody", OTHER_ACCESS_KEY, OTHER_SECRET_KEY),
         ):
-            keys = ("--access-key", access, "--secret-key", secret)
-            self._run("radosgw-admin", "-n", "client.gateway", "user", "create", "--uid", user,
-                      "--display-name", user, *keys)  # fmt: skip
+            self.add_user(user, access, secret)
+
+    def add_user(self, user: str, access_key: str, secret_key: str) -> None:
+        """Somebody with one key, who owns nothing yet."""
+        self._administer("user", "create", user, access_key, "--secret-key", secret_key, "--display-name", user)
+
+    def add_key(self, user: str, access_key: str, secret_key: str) -> None:
+        self._administer("key", "create", user, access_key, "--secret-key", secret_key)
+
+    def remove_key(self, user: str, access_key: str) -> None:
+        self._administer("key", "rm", user, access_key)
+
+    def _administer(self, what: str, how: str, user: str, access_key: str, *more: str) -> None:
+        who = ("--uid", user, "--access-key", access_key)
+        self._run("radosgw-admin", "-n", "client.gateway", what, how, *who, *more)
 
     def _monitor_address(self) -> str:
         return f"[v2:127.0.0.1:{self._monitor_port}]"
@@ -156,4 +170,5 @@ rgw frontends = beast {listening}
             dead = [process.args for process in self._processes if process.poll() is not None]
             assert not dead, f"{dead}: ended; see {self._directory}"
             assert time.monotonic() < end, f"{what}: does not listen; see {self._directory}"
-            time.sleep(0.1)  # polling a process of somebody else's, which tells nobody when it is ready
+            with suppress(subprocess.TimeoutExpired):  # it tells nobody when it is ready, only when it is over
+                self._processes[-1].wait(_LOOK_SECONDS)

@@ -21,6 +21,7 @@ from proto.tickets import TicketRefused, verify
 from runtime.certificates import Identity, key_pem, new_key, signing_request
 from tests.commserve.agents.wire import Wire
 from tests.commserve.office import Office
+from tests.commserve.office import machine as discovered
 from tests.proto.authority import Authority as OtherAuthority
 
 
@@ -180,6 +181,48 @@ def test_the_catalog_is_read_back_from_a_pool(wire: Wire) -> None:
     assert office.all_pages("/points") == []
     assert media.points_read([agents_pb2.PointsPage(**of, points=[found], last=True)]) == 1
     assert [point["machine_id"] for point in office.all_pages("/points")] == ["gone"]
+
+
+def test_a_vcenter_is_watched_and_checked_by_the_agent_that_has_its_password(wire: Wire) -> None:
+    """Both assignments over the wire, what a watch tells of, and how both end."""
+    office = wire.office
+    vsa, agent = wire.join("vsa", "v")
+    other, _ = wire.join("vsa", "w")
+    vsa.register(agent.about())
+    settings = {"address": "vc1.example.com", "user": "backup"}
+    body = {"name": "vc1", "kind": "vcenter", "settings": settings, "agents": [agent.caller.id], "secret": "a password"}
+    key = office.post("/hypervisors", body)["id"]
+    office.discover(key, discovered("old"))
+    office.look()
+    assert lease(other) == []
+    asked = office.post(f"/hypervisors/{key}/check")
+    by_kind = {each.WhichOneof("work"): each for each in lease(vsa)}
+    assert {"watch", "check"} <= set(by_kind)
+    for each in (by_kind["watch"].watch, by_kind["check"].check):
+        told = each.hypervisor
+        assert (told.id, told.name, told.kind, json.loads(told.settings)) == (key, "vc1", "vcenter", settings)
+        opened = unseal(told.sealed_secret, agent.sealing_key, f"hypervisor:{key}", agent.caller.uri)
+        assert opened == b"a password"
+    watch, check = by_kind["watch"], by_kind["check"]
+    assert watch.watch.seconds == 3600
+    for each, operation in ((watch, "watch"), (check, "check")):
+        assert verify(each.ticket, office.services.authority.ticket_public_key).operations == (operation,)
+
+    of = {"assignment": watch.id, "fence": watch.fence}
+    vsa.changed(agents_pb2.MachinesChanged(**of, machines=[machine("web")], gone=["id-old"]))
+    assert [(each["name"], each["gone_at"] is None) for each in office.all_pages("/machines?gone=true")] == [
+        ("old", False),
+        ("web", True),
+    ]
+    with pytest.raises(RequestInvalid, match="not one of this agent that is a watch"):
+        vsa.changed(agents_pb2.MachinesChanged(assignment=check.id, fence=check.fence, gone=["id-web"]))
+    missing = [{"privilege": "Datastore.Browse", "for": "reading", "on": ["ds1"], "objects": 1, "of": 2}]
+    result = json.dumps({"reached": "vc1.example.com", "missing": missing})
+    report(vsa, check, "DONE", result=result, warnings=["privilege Datastore.Browse is missing"])
+    ended = office.get(f"/jobs/{asked['id']}")
+    assert (ended["state"], ended["result"]["missing"]) == ("DONE_WITH_WARNINGS", missing)
+    report(vsa, watch, "DONE", result=json.dumps({"changes": 1}))
+    assert [job.state for job in office.jobs(kind="watch")] == ["DONE"]
 
 
 def test_half_a_discovery_takes_no_machine_away(wire: Wire) -> None:

@@ -48,6 +48,19 @@ def test_a_watch_that_ended_is_followed_by_another_and_one_that_failed_after_a_w
     assert len(office.jobs(kind="watch")) == 3
 
 
+def test_a_watch_holds_no_slot_of_its_agent(office: Office) -> None:
+    """A quarter of an agent's slots stays free for what somebody waits for: of those that it has without the watch."""
+    vsa = office.agent()
+    office.discover(vcenter(office, vsa), machine("web"))
+    office.protect(8, schedule={"cron": "30 12 * * *"})
+    office.look(minutes=31)
+    for job in office.lease(vsa, 99):
+        if job.kind != "watch":
+            office.report(job, "RETURNED")
+    assert [job.kind for job in office.jobs(state="ASSIGNED")] == ["watch"]
+    assert len(office.lease(vsa, 3)) == 3, "with the watch counted, one of four slots would be kept free"
+
+
 def test_a_directory_of_images_is_not_watched(office: Office) -> None:
     office.discover(office.hypervisor(), machine("web"))
     office.look()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +40,7 @@ class Faults:
         self.calls: dict[str, int] = {}
         self.latency_seconds = 0.0
         self.latency_by_method: dict[str, float] = {}
+        self._hurry = threading.Event()  # ends what is slow now
 
     def plan(self, method: str, fault: Any = None, **how: Any) -> Planned:
         """`fault` is a fault of pyVmomi's, its type or its name; `where` is one of `WHERE`."""
@@ -54,8 +54,11 @@ class Faults:
         return planned
 
     def clear(self) -> None:
+        """Nothing goes wrong any more, and what is slow is over."""
         with self._lock:
             self.planned.clear()
+        self._hurry.set()
+        self._hurry = threading.Event()
 
     def meet(self, method: str, moid: str) -> None:
         """Before a call. Raises its fault, or Cut."""
@@ -63,7 +66,7 @@ class Faults:
             self.calls[method] = self.calls.get(method, 0) + 1
         seconds = self.latency_by_method.get(method, self.latency_seconds)
         if seconds:
-            time.sleep(seconds)
+            self._hurry.wait(seconds)
         if self._take(method, moid, "cut-before") is not None:
             raise Cut
         planned = self._take(method, moid, "call")
@@ -80,7 +83,7 @@ class Faults:
         planned = self._take(method, task.info.entity._moId, "task")
         if planned is not None:
             if planned.seconds:
-                time.sleep(planned.seconds)
+                self._hurry.wait(planned.seconds)
             if planned.fault is not None:
                 raise made(planned.fault)
 

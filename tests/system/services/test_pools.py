@@ -6,8 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,51 @@ import pytest
 
 from ingot.allinone import Ports
 from proto.agent.joining import join
+from tests.s3.buckets import Service
 from tests.s3.own_server import OwnServer
+from tests.s3.radosgw import RadosGateway
 from tests.system.services.site import Site, site
 
-NEWER = {"access_key_id": "NEWER", "secret_access_key": "another/secret", "session_token": "a+token+for+a+while"}
+NEWER = {"access_key_id": "NEWER", "secret_access_key": "another/secret+of+the/tests"}
+TEMPORARY = {**NEWER, "session_token": "a+token+for+a+while"}
+
+
+@dataclass
+class Place:
+    """An S3 server; `change` has it take `newer` from then on, and nothing else."""
+
+    service: Service
+    newer: dict[str, str]
+    change: Callable[[], None]
+
+
+def _own(server: OwnServer) -> Place:
+    """Ours, where the newer ones are temporary."""
+
+    def change() -> None:
+        server.secret_by_access_key = {TEMPORARY["access_key_id"]: TEMPORARY["secret_access_key"]}
+        server.accepts_token = lambda token: token == TEMPORARY["session_token"]
+
+    return Place(server.service, TEMPORARY, change)
+
+
+def _real(gateway: RadosGateway) -> Place:
+    """Ceph's, with a user of our own who gets another key."""
+    user, access, secret = "changing", "CHANGING", "the/first+secret"
+    gateway.add_user(user, access, secret)
+
+    def change() -> None:
+        gateway.add_key(user, NEWER["access_key_id"], NEWER["secret_access_key"])
+        gateway.remove_key(user, access)
+
+    return Place(Service(gateway.https, access, secret, str(gateway.ca)), NEWER, change)
+
+
+@pytest.fixture(params=["own", "radosgw"])
+def place(request: pytest.FixtureRequest) -> Place:
+    if request.param == "own":
+        return _own(request.getfixturevalue("own_server"))
+    return _real(request.getfixturevalue("gateway"))
 
 
 def ingot(lab: Site, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -82,12 +124,12 @@ def agent_named(lab: Site, name: str) -> dict[str, Any] | None:
 
 
 @pytest.mark.usefixtures("credentials")
-def test_credentials_of_a_pool_are_known_to_its_media_agents_alone(tmp_path: Path, own_server: OwnServer) -> None:
-    service = own_server.service
+def test_credentials_of_a_pool_are_known_to_its_media_agents_alone(tmp_path: Path, place: Place) -> None:
+    service, newer = place.service, place.newer
     url = service.url(service.new_bucket())
     first = {"access_key_id": service.access_key, "secret_access_key": service.secret_key}
     with site(tmp_path, 6) as lab:
-        refused = ingot(lab, "pool", "add", "cloud", "--url", url, "--secret-file", secret_file(lab, NEWER))
+        refused = ingot(lab, "pool", "add", "cloud", "--url", url, "--secret-file", secret_file(lab, newer))
         assert (refused.returncode, "media.credentials_wrong" in refused.stdout) == (1, True), refused
         assert ingot(lab, "pool", "remove", "cloud").returncode == 0
         added = ingot(lab, "pool", "add", "cloud", "--url", url, "--secret-file", secret_file(lab, first))
@@ -97,10 +139,9 @@ def test_credentials_of_a_pool_are_known_to_its_media_agents_alone(tmp_path: Pat
         lab.rest.put(f"/plans/{plan['id']}", {"name": plan["name"], "pool_id": pool["id"]})
         backed_up_and_restored(lab, pool["id"], "first")
 
-        own_server.secret_by_access_key = {NEWER["access_key_id"]: NEWER["secret_access_key"]}
-        own_server.accepts_token = lambda token: token == NEWER["session_token"]
+        place.change()
         assert lab.backed_up("web0")["fault"]["code"] == "media.credentials_wrong"
-        replaced = ingot(lab, "pool", "secret", "cloud", "--secret-file", secret_file(lab, NEWER))
+        replaced = ingot(lab, "pool", "secret", "cloud", "--secret-file", secret_file(lab, newer))
         assert replaced.returncode == 0, replaced
         backed_up_and_restored(lab, pool["id"], "newer")
         before = lab.services.pids()["mediaagent"]
@@ -110,7 +151,7 @@ def test_credentials_of_a_pool_are_known_to_its_media_agents_alone(tmp_path: Pat
 
         with second_media_agent(lab, pool) as second:
             both = ["--agent", "second", "--agent", "mediaagent"]
-            given = ingot(lab, "pool", "secret", "cloud", *both, "--secret-file", secret_file(lab, NEWER))
+            given = ingot(lab, "pool", "secret", "cloud", *both, "--secret-file", secret_file(lab, newer))
             assert given.returncode == 0, given
             lab.wait("the pool", lambda: second["id"] in lab.rest.get(f"/pools/{pool['id']}")["agents"])
             old = agent_named(lab, "mediaagent")
@@ -120,7 +161,7 @@ def test_credentials_of_a_pool_are_known_to_its_media_agents_alone(tmp_path: Pat
         told = ingot(lab, "support-bundle", "--state", lab.services.state, "--to", tmp_path / "bundle.tar.gz")
         shutil.unpack_archive(tmp_path / "bundle.tar.gz", tmp_path / "bundle", filter="data")
         (tmp_path / "credentials.json").unlink()
-    secrets = [service.secret_key, NEWER["secret_access_key"], NEWER["session_token"]]
+    secrets = [service.secret_key, *(newer[name] for name in newer if name != "access_key_id")]
     holding = {
         path.name
         for path in tmp_path.rglob("*")
