@@ -34,6 +34,10 @@ def test_everything_that_rules_ask_about_is_seen_as_it_changes(site: Company, tm
         site.wait("a name", lambda found: found.get("web2", {}).get("id") == web_id)
         web.put("Shop")
         site.wait("a folder", lambda found: found["web2"]["folder"] == "DC1/Shop")
+        web.machine.parent.rename("Store")
+        site.wait("a folder's name", lambda found: found["web2"]["folder"] == "DC1/Store")
+        web.machine.parent.rename("Shop")
+        site.wait("a folder's old name", lambda found: found["web2"]["folder"] == "DC1/Shop")
         web.set_custom("owner", "shop team")
         site.wait("an attribute", lambda found: found["web2"]["attributes"] == {"owner": "shop team"})
         assert site.machines()["web2"]["plan_id"] is None

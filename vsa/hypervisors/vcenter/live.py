@@ -3,15 +3,15 @@
     begin: all machines --wait--> changed, gone --wait--> ...
       ^-- the session, the collector or its versions ended: all is read anew, and what differs from before is told
 
-What a machine is now is read when it, or its tags, are told to have changed, so only its name and what it was last told
-to be are remembered of it, as a hash: memory does not grow with what machines have.
+What a machine is now is read when it, its tags or a place that it is in are told to have changed, so only its name and
+what it was last told to be are remembered of it, as a hash: memory does not grow with what machines have.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from runtime.faults import Fault
 from runtime.logs import log
 from vsa.faults import HypervisorFailed, ObjectMissing, SessionLost
 from vsa.hypervisors import MachineSeen
+from vsa.hypervisors.vcenter import places
 from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.inventory import PROPERTIES, Surroundings, machine_seen
 from vsa.hypervisors.vcenter.retrieval import PAGE, view_filter, view_of
@@ -102,10 +103,13 @@ class Live:
                 version = update.version
                 changed, left = _told(update)
                 machines = (machines | {each._moId for each in changed}) - left
+                names = tags.names(update)
+                if _is_renamed(update):
+                    around, names = Surroundings(self._connection, tags={}), None
                 seen, around = self._read(changed, around)
-                tagged = self._named(tags.names(update))
-                for start in range(0, len(tagged), PAGE):
-                    more, around = self._read(tagged[start : start + PAGE], around)
+                others = self._named(names)
+                for start in range(0, len(others), PAGE):
+                    more, around = self._read(others[start : start + PAGE], around)
                     seen += more
                 gone = self._forget(left)
                 if not whole and not update.truncated:
@@ -119,8 +123,11 @@ class Live:
         connection = self._connection
         collector = connection.read(connection.content.propertyCollector.CreatePropertyCollector)
         try:
-            with view_of(connection, vim.VirtualMachine) as view:
-                connection.call(collector.CreateFilter, view_filter(view, vim.VirtualMachine, _WATCHED), False)
+            with ExitStack() as stack:
+                wanted = [(vim.VirtualMachine, _WATCHED), *((kind, places.PROPERTIES) for kind in places.PLACES)]
+                for kind, paths in wanted:
+                    view = stack.enter_context(view_of(connection, kind))
+                    connection.call(collector.CreateFilter, view_filter(view, kind, paths), False)
                 yield collector
         finally:
             with suppress(Fault):  # it may have ended with its session
@@ -167,6 +174,12 @@ class Live:
         ids = [self._known.pop(moref).id for moref in sorted(morefs) if moref in self._known]
         there = {known.id for known in self._known.values()}
         return [each for each in ids if each not in there]
+
+
+def _is_renamed(update: Any) -> bool:
+    """Whether a folder, pool, cluster or datacenter has another name or place: the paths of all below are others."""
+    objects = (each for of_filter in update.filterSet for each in of_filter.objectSet)
+    return any(each.kind == "modify" and isinstance(each.obj, places.PLACES) for each in objects)
 
 
 def _told(update: Any) -> tuple[list[Any], set[str]]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from pyVmomi import vim
 
+PLACES = (vim.Folder, vim.Datacenter, vim.ResourcePool, vim.ComputeResource)  # whose names are parts of paths
+PROPERTIES = ("name", "parent")
 _DEPTH_MAX = 64
 Read = Callable[[Any, Sequence[str]], Iterator[tuple[Any, dict[str, Any]]]]
 
@@ -23,8 +25,8 @@ class Places:
         self._parent: dict[str, str | None] = {}
         self._name: dict[str, str] = {}
         self._own: dict[str, bool] = {}  # whether its name is part of a path
-        for kind in (vim.Folder, vim.Datacenter, vim.ResourcePool, vim.ComputeResource):
-            for managed, values in read(kind, ["name", "parent"]):
+        for kind in PLACES:
+            for managed, values in read(kind, PROPERTIES):
                 self._take(managed, values)
         for app, values in read(vim.VirtualApp, ["parentFolder"]):
             folder = values.get("parentFolder")

@@ -1,4 +1,4 @@
-"""Tags that change are told of like everything else, by the events that a vCenter posts of them."""
+"""Tags, and places that machines are in, are no properties of machines; what changes of them is told all the same."""
 
 from __future__ import annotations
 
@@ -94,6 +94,20 @@ def test_a_tag_of_something_else_is_nobodys_news(sim: Vcenter, following: Follow
         sim.tags.attach(sim.tags.tag("tier", "gold"), sim.datastore.moid, sim.user)
     sim.machine("web0").tag("tier:gold")
     assert told(following).name == "web0"
+
+
+def test_machines_below_what_is_renamed_are_told_with_their_new_paths(sim: Vcenter, following: Following) -> None:
+    sim.machine("web1").put("Shop")
+    assert told(following).folder == "DC1/Shop"
+    sim.machine("web1").machine.parent.rename("Store")
+    seen = told(following)
+    assert (seen.name, seen.folder) == ("web1", "DC1/Store")
+    with sim.changes.lock:
+        sim.cluster.rename("Cluster A")
+    found: dict[str, str] = {}
+    while len(found) < 3:
+        found |= {machine.name: machine.resource_pool for machine in following.next().machines}
+    assert set(found.values()) == {"DC1/Cluster A"}
 
 
 def test_a_user_who_may_see_no_events_is_told_of_all_else(sim: Vcenter) -> None:
