@@ -103,13 +103,18 @@ class Cleaning(Input):
 @router.post("/machines/{machine_id}/clean", status_code=201, response_model=Job)
 def clean_machine(machine_id: Id, body: Cleaning, call: Annotated[Call, posts(Permission.MACHINES_WRITE)]) -> Response:
     """Remove now what jobs that are over left at a machine: snapshots, layers that wait for consolidation."""
+    return submitted(call, cleaning_of(call, machine_id, half_made=body.half_made))
+
+
+def cleaning_of(call: Call, machine_id: str, *, half_made: bool) -> Wanted:
+    """The job, where the caller may have it and there is something to clean. Raises NotFound, StateForbids."""
     call.row(machines_table, machine_id, machines.SCOPES, Permission.MACHINES_READ)
     machine = call.connection.execute(sa.select(machines_table).where(machines_table.c.id == machine_id)).one()
     if machine.gone_at is not None or not machine.leftovers:
         raise StateForbids(f"machine {machine.name}: the last discovery saw nothing that is left there")
     progress = call.services.progress
-    by = leftovers.half_made_by(call.connection, progress, machine, call.now) if body.half_made else ""
-    return submitted(call, leftovers.clean_of(machine, call.now, call.person.name, by))
+    by = leftovers.half_made_by(call.connection, progress, machine, call.now) if half_made else ""
+    return leftovers.clean_of(machine, call.now, call.person.name, by)
 
 
 def submitted(call: Call, wanted: Wanted) -> Response:

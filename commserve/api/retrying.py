@@ -37,6 +37,9 @@ def _wanted(call: Call, row: dict[str, Any]) -> Wanted:
     if kind == "restore":
         call.permission = Permission.POINTS_RESTORE
         return restores.wanted(call, _restore_of(row))
+    if kind == "clean":
+        call.permission = Permission.MACHINES_WRITE
+        return asking.cleaning_of(call, row["machine_id"], half_made=bool(row["arguments"].get("half_made_by")))
     if kind == "expire":
         call.permission = Permission.POINTS_EXPIRE
         asked = row["arguments"]["points"]

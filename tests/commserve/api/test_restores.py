@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from commserve.access.roles import EVERYTHING, Permission, Scope
 from commserve.jobs.lifecycle import Failure
-from commserve.store.tables import machines, points
+from commserve.store.tables import jobs, machines, points
 from runtime.faults import Retry
 from tests.commserve.jobs.test_following import vcenter
 from tests.commserve.office import Office, machine
@@ -208,6 +208,30 @@ def test_what_a_media_agent_does_is_done_again_by_who_may_ask_for_it(two: Two) -
     with office.store.writing() as connection:
         connection.execute(sa.update(points).values(marks=["hold"]))
     assert refusal(two.retried(expire)) == (409, "commserve.retention_refused")
+
+
+def test_a_cleaning_is_done_again_only_where_something_is_left(two: Two) -> None:
+    """What was half-made when the first was asked for may be somebody's machine by now."""
+    office = two.office
+    left = sa.update(machines).where(machines.c.id == "id-one")
+    with office.store.writing() as connection:
+        connection.execute(left.values(leftovers={"snapshots": 1}))
+    key = office.post("/machines/id-one/clean", {})["id"]
+    office.post(f"/jobs/{key}/cancel")
+    operator = two.operators()["hypervisor"]
+    runs_only = [Permission.JOBS_RUN, Permission.JOBS_READ, Permission.MACHINES_READ]
+    assert two.retried(key, office.person("r", "administrator", permissions=runs_only)).status_code == 403
+    again = two.retried(key, operator)
+    assert again.status_code == 201, again.text
+    office.post(f"/jobs/{again.json()['id']}/cancel")
+    with office.store.writing() as connection:
+        asked = sa.update(jobs).where(jobs.c.id == key)
+        connection.execute(asked.values(arguments={"half_made_by": "a restore of before"}))
+    assert refusal(two.retried(key, operator)) == (409, "commserve.state_forbids"), "it is not half-made any more"
+    with office.store.writing() as connection:
+        connection.execute(left.values(leftovers={}))
+        connection.execute(asked.values(arguments={"half_made_by": ""}))
+    assert refusal(two.retried(key, operator)) == (409, "commserve.state_forbids"), "nothing is left"
 
 
 def test_a_discovery_of_what_was_forgotten_is_not_done_again(two: Two) -> None:
