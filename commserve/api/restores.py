@@ -92,7 +92,7 @@ def wanted(call: Call, body: RestoreIn) -> Wanted:
     else:
         agent_id = _reaching(call, body.machine.hypervisor_id, body.agent_id)
         arguments["machine"]["machine_id"] = machine_id = _machine(call, body.machine, point["machine_id"])
-        named = body.machine.name or point["machine_name"]
+        named = body.machine.name or point["machine_name"]  # `jobs.backlog.protected` leaves out what this names
         subject = f"restore:{body.machine.hypervisor_id}:{named if body.machine.how == 'new' else machine_id}"
     return Wanted(
         kind="restore",

@@ -62,9 +62,14 @@ def start_run(
 
 
 def protected(plan_id: str, now: datetime) -> sa.Select[Any]:
-    """The machines that a run of the plan backs up."""
+    """The machines that a run of the plan backs up: none that a restore is making or overwriting just now."""
+    restoring = sa.select(jobs.c.subject).where(jobs.c.kind == "restore", jobs.c.state.in_(ACTIVE))
+    here = "restore:" + machines.c.hypervisor_id + ":"
+    still = sa.and_((here + machines.c.name).notin_(restoring), (here + machines.c.id).notin_(restoring))
     included = sa.or_(machines.c.excluded_until.is_(None), machines.c.excluded_until <= now)
-    there = sa.and_(machines.c.plan_id == plan_id, machines.c.gone_at.is_(None), machines.c.protectable, included)
+    there = sa.and_(
+        machines.c.plan_id == plan_id, machines.c.gone_at.is_(None), machines.c.protectable, included, still
+    )
     return sa.select(machines).where(there).order_by(machines.c.id)
 
 

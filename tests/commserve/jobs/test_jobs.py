@@ -8,6 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from commserve.faults import RequestInvalid
+from commserve.jobs.backlog import submit
+from commserve.jobs.kinds import Wanted
 from commserve.jobs.lifecycle import Failure
 from commserve.jobs.progress import Answer
 from commserve.jobs.states import State
@@ -441,6 +443,21 @@ def test_a_due_time_that_overlaps_coalesces(office: Office) -> None:
     assert sorted(states(office)) == ["DONE", "QUEUED", "QUEUED"]
     newest = office.get(f"/runs?plan_id={plan}")["items"][0]
     assert newest["coalesced"] == 1
+
+
+def test_a_machine_that_a_restore_makes_or_overwrites_is_not_backed_up_meanwhile(office: Office) -> None:
+    plan = office.protect(3, schedule={"cron": ""})
+    new, old, other = office.all_pages("/machines")
+    lab, now = new["hypervisor_id"], office.clock.moment
+    wanted = [Wanted("restore", f"restore:{lab}:{what}", now, now) for what in (new["name"], old["id"])]
+    with office.store.writing() as connection:
+        making, _ = submit(connection, office.services.ids, wanted, now)
+    office.post(f"/plans/{plan}/run")
+    assert [job.machine_id for job in office.jobs(kind="backup")] == [other["id"]]
+    office.post(f"/jobs/{making}/cancel")
+    office.clock.pass_(seconds=1)
+    office.post(f"/plans/{plan}/run")
+    assert {job.machine_id for job in office.jobs(kind="backup")} == {new["id"], other["id"]}
 
 
 def test_a_run_with_failures_is_partial_and_one_without_machines_is_empty(office: Office) -> None:

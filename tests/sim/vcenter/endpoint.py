@@ -94,7 +94,10 @@ class Answering(http.server.BaseHTTPRequestHandler):
     def finish(self) -> None:
         for do in self._closing:
             do()
-        super().finish()
+        try:
+            super().finish()  # which stops where the other side is gone and something is still to be written
+        finally:
+            self.rfile.close()
 
     def log_message(self, *_: Any) -> None:
         """Nobody reads it."""
