@@ -12,10 +12,13 @@ import threading
 from collections.abc import Callable
 
 from proto import agents_pb2
+from proto.faults import PeerBusy, PeerSlow, PeerUnreachable
 from runtime.clock import Clock
 from runtime.faults import Fault, Retry
+from runtime.logs import log
 
 LEASE_MARGIN = 0.2  # of its length
+_AGAIN_SECONDS = 1.0  # after a CommServe that did not answer
 
 
 class WorkCancelled(Fault):
@@ -106,10 +109,20 @@ class Work:
             raise self._end
 
     def committing(self, sid: int) -> None:
-        """Tell the CommServe that session `sid` is about to commit, and hear that it may. Raises as `check`."""
+        """Tell the CommServe that session `sid` is about to commit, and hear that it may. Raises as `check`.
+
+        One that is away, being restarted say, is told when it is back, if that is before the lease is over.
+        """
         self.sid = sid
-        self.check()
-        self.answered(self._report(self, agents_pb2.ReportRequest.COMMITTING))
+        while True:
+            self.check()
+            try:
+                self.answered(self._report(self, agents_pb2.ReportRequest.COMMITTING))
+            except (PeerUnreachable, PeerSlow, PeerBusy) as fault:
+                log().info("commit not announced", code=fault.code, message=str(fault))
+                self.wait(_AGAIN_SECONDS)
+            else:
+                break
         self.check()
 
     def answered(self, reply: agents_pb2.ReportReply) -> None:

@@ -17,6 +17,7 @@ from proto.agent.line import Line
 from proto.agent.loop import Loop
 from proto.agent.metrics import AgentMetrics
 from proto.agent.work import LeaseLost, Work, WorkCancelled
+from proto.faults import PeerSlow, PeerUnreachable
 from runtime.clock import SystemClock
 from tests.proto.agent.commserve import FakeCommServe
 from tests.proto.authority import Authority
@@ -194,6 +195,34 @@ def test_work_whose_lease_nobody_renewed_ends_by_itself_before_the_lease_does() 
     work.cancel("too late to be told")
     with pytest.raises(LeaseLost):
         work.advance(1)
+
+
+def test_a_commserve_that_is_away_is_told_of_a_commit_when_it_is_back() -> None:
+    silent = [PeerUnreachable("it is restarted"), PeerSlow("it begins")]
+
+    def report(*_: object) -> agents_pb2.ReportReply:
+        if silent:
+            raise silent.pop()
+        return agents_pb2.ReportReply(answer=agents_pb2.ReportReply.GO_ON)
+
+    work = Work(agents_pb2.Assignment(id="a", job="1", lease_seconds=600), SetClock(), report)
+    work.wait = lambda _seconds: None  # type: ignore[method-assign]
+    work.committing(5)
+    assert silent == []
+
+
+def test_nothing_commits_when_the_lease_was_over_before_the_commserve_was_back() -> None:
+    clock = SetClock()
+
+    def report(*_: object) -> agents_pb2.ReportReply:
+        clock.seconds += 100
+        raise PeerUnreachable("it does not come back")
+
+    work = Work(agents_pb2.Assignment(id="a", job="1", lease_seconds=600), clock, report)
+    work.wait = lambda _seconds: None  # type: ignore[method-assign]
+    with pytest.raises(LeaseLost):
+        work.committing(5)
+    assert clock.seconds == 500
 
 
 def test_work_that_may_not_commit_is_told_before_it_does() -> None:

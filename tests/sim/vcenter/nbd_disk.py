@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class LayeredDisk:
         self.size = int(opened["size"])
         self.writes = writes
         self._note_written = note_written
+        self._read_seconds = float(opened["read_seconds"])
         self._lock = threading.Lock()
         self._fresh = Extents()
         self._count = 0
@@ -35,6 +37,8 @@ class LayeredDisk:
             self._held.append(None if layer["base"] else Extents(map(tuple, layer["held"])))
 
     def read(self, offset: int, length: int) -> bytes | bytearray:
+        if self._read_seconds:
+            time.sleep(self._read_seconds)
         if len(self._files) == 1:
             return self._read_file(0, offset, offset + length)
         out = bytearray(length)

@@ -95,6 +95,7 @@ class NbdRoom:
                 for layer in layers
             ],
             "number": id(opened),
+            "read_seconds": vcenter.faults.latency_by_method.get("nbd.read", 0.0),
         }
 
     def _written(self, ask: Answering, document: dict[str, Any]) -> dict[str, Any]:

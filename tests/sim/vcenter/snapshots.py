@@ -84,6 +84,8 @@ def make(machine: Machine, name: str, description: str, *, quiesced: bool) -> Sn
     machine.vcenter.objects[snapshot.moid] = snapshot
     machine.refresh_disks()
     machine.touch()
+    for witness in machine.vcenter.witnesses:
+        witness(snapshot)
     return snapshot
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from tests.sim.vcenter.rooms import rooms
 from tests.sim.vcenter.service import OptionManager, SearchIndex, ServiceInstance
 from tests.sim.vcenter.sessions import Sessions
 from tests.sim.vcenter.sim_machine import SimMachine
+from tests.sim.vcenter.snapshots import Snapshot
 from tests.sim.vcenter.soap import Request
 from tests.sim.vcenter.tags import Tags
 from tests.sim.vcenter.tasks import Tasks
@@ -76,6 +77,7 @@ class Vcenter(Registry):
         self._make_inventory(hosts)
         self.authorization.set(self.user, ADMIN, self.root)
         self.tags = Tags(self)
+        self.witnesses: list[Callable[[Snapshot], None]] = []  # see every snapshot when it is made, the lock held
         self.workloads: dict[str, Any] = {}  # where machines go that say nothing
         if cloud:
             furnish(self)

@@ -103,7 +103,20 @@ class Site:
 
     def backed_up(self, machine: str) -> dict[str, Any]:
         """A backup of one machine, now; its job when it ended."""
-        return self.ended(self.rest.post(f"/machines/{machine}/backup"))
+        return self.ended(self.begun(machine))
+
+    def begun(self, machine: str) -> dict[str, Any]:
+        """A job that backs up one machine, also while the CommServe is being started again."""
+
+        def ask() -> dict[str, Any] | None:
+            try:
+                job: dict[str, Any] = self.rest.post(f"/machines/{machine}/backup")
+            except CommServeSilent:
+                return None
+            return job
+
+        job: dict[str, Any] = self.wait("the CommServe", ask)
+        return job
 
     def restored(self, point: str, name: str) -> dict[str, Any]:
         """All disks of a point below the landing directory; the job when it ended."""

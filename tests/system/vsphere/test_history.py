@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.vcenter.inventory import Datastore, Host
-from tests.sim.vcenter.relocation import move_files
-from tests.sim.vcenter.sim_machine import SimMachine
+from tests.system.vsphere.happenings import expire_sessions, move_host, move_storage, revert
 from tests.system.vsphere.office import MIB, Office, office, scribble
 
 _RUNS = 20
@@ -22,52 +20,25 @@ def there(tmp_path: Path) -> Iterator[Office]:
         yield opened
 
 
-def move_storage(office: Office, machine: SimMachine) -> None:
-    stores = [each for each in office.vcenter.each(Datastore) if each.type == "VMFS"]
-    here = machine.machine.datastores()[0]
-    with office.vcenter.changes.lock:
-        move_files(machine.machine, next(store for store in stores if store is not here))
-        machine.machine.refresh_disks()
-
-
-def move_host(office: Office, machine: SimMachine) -> None:
-    machine.move(next(host for host in office.vcenter.each(Host) if host is not machine.machine.host))
-
-
-def revert(machine: SimMachine) -> None:
-    from tests.sim.vcenter.snapshots import revert as go_back
-
-    theirs = machine.take_snapshot()
-    machine.guest_write(0, MIB, b"to be undone" * 1000)
-    with machine.machine.vcenter.changes.lock:
-        go_back(theirs)
-    machine.remove_snapshot(theirs)
-    machine.power_on()
-
-
-def expire(office: Office) -> None:
-    assert office.vcenter.sessions.expire() > 0
-
-
 def test_a_full_backup_and_twenty_incrementals_are_what_their_snapshots_were(there: Office) -> None:
     rng = random.Random(5)
     web = there.vcenter.add_machine("web", [24 * MIB, 9 * MIB + 512], change_tracking=True)
     scribble(rng, web, 20)
     there.back_up(web)
     happenings: dict[int, Callable[[], None]] = {
-        2: lambda: move_storage(there, web),
+        2: lambda: move_storage(there.vcenter, web),
         4: lambda: web.resize(1, 13 * MIB),
         6: web.power_loss,
         8: lambda: revert(web),
         10: web.reset_tracking,
-        12: lambda: expire(there),
-        16: lambda: move_host(there, web),
+        12: lambda: expire_sessions(there.vcenter),
+        16: lambda: move_host(there.vcenter, web),
         18: web.power_off,
     }
     for number in range(1, _RUNS + 1):
         scribble(rng, web, 6)
         happenings.get(number, lambda: None)()
-        during = (lambda: expire(there)) if number == 13 else (lambda: scribble(rng, web, 3))
+        during = (lambda: expire_sessions(there.vcenter)) if number == 13 else (lambda: scribble(rng, web, 3))
         there.back_up(web, meanwhile=during)
         assert web.snapshots == []
         there.clock.days += 1

@@ -1,60 +1,19 @@
-"""A vCenter's machines through the three daemons: discovered, backed up by a plan, killed under, restored."""
+"""A vCenter's machines through the three daemons: discovered, backed up by a plan, restored."""
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from ingot.rest import discovery
 from tests.sim.vcenter.sim_machine import SimMachine
-from tests.sim.vcenter.vcenter import Vcenter
-from tests.system.services.site import Site, site
+from tests.system.services.site import Site
 from tests.system.vsphere.office import MIB, scribble
-from tests.vsa.hypervisors.vcenter.site import NBDKIT
+from tests.system.vsphere.whole import id_of, opened, protect
 
 ROOT = Path(__file__).parents[3]
-
-
-@contextmanager
-def opened(directory: Path) -> Iterator[tuple[Site, Vcenter]]:
-    with pytest.MonkeyPatch.context() as patched, Vcenter(directory / "vcenter") as vcenter:
-        patched.setenv("PATH", f"{NBDKIT.parent}:{os.environ['PATH']}")
-        with site(directory / "site") as running:
-            yield running, vcenter
-
-
-def protect(running: Site, vcenter: Vcenter, **hold: Any) -> None:
-    """A plan for every machine of the vCenter, which is discovered."""
-    rest = running.rest
-    agents = [agent["id"] for agent in rest.all("/agents", role="vsa")]
-    settings = {
-        "address": vcenter.address,
-        "user": vcenter.user,
-        "authority": vcenter.certificate.read_text(),
-        "nbd": {"vddk": "/opt/vddk"},
-    }
-    body = {"name": "vc", "kind": "vcenter", "settings": settings, "secret": vcenter.password, "agents": agents}
-    hypervisor = rest.post("/hypervisors", body)
-    pool = next(iter(rest.all("/pools")))
-    promise = {"schedule": {"cron": ""}, "retention": {"last": 50}, "hold": hold}
-    plan = rest.post("/plans", {"name": "vms", "pool_id": pool["id"], **promise})
-    rest.post("/rules", {"name": "all", "plan_id": plan["id"]})
-    found = running.ended(discovery(rest, hypervisor["id"]))
-    assert found["state"] == "DONE", found
-
-
-def id_of(vcenter: Vcenter, machine: SimMachine) -> str:
-    return f"{vcenter.instance_uuid}:{machine.instance_uuid}"
 
 
 def assert_restores(running: Site, machine: SimMachine, point: str) -> None:
@@ -113,27 +72,3 @@ def ingot(running: Site, *words: str) -> None:
     command = [sys.executable, "-m", "ingot", *words, *who]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.torture
-@pytest.mark.parametrize("service", ["vsa", "mediaagent", "commserve"])
-def test_whoever_is_killed_the_machine_is_backed_up_and_nothing_is_left(tmp_path: Path, service: str) -> None:
-    rng = random.Random(service)
-    with opened(tmp_path) as (running, vcenter):
-        web = vcenter.add_machine("web", [64 * MIB], change_tracking=True)
-        web.guest_write(0, 0, rng.randbytes(60 * MIB))
-        protect(running, vcenter)
-        assert running.backed_up(id_of(vcenter, web))["state"] == "DONE"
-        for _ in range(6):
-            scribble(rng, web, 10)
-            job = running.rest.post(f"/machines/{id_of(vcenter, web)}/backup")
-            calls = rng.choice(("CreateSnapshotEx_Task", "QueryChangedDiskAreas", "RemoveSnapshot_Task"))
-            before = vcenter.faults.calls.get(calls, 0)
-            running.wait(calls, lambda: vcenter.faults.calls.get(calls, 0) > before)  # noqa: B023
-            running.kill(service)
-            ended = running.ended(job)
-            assert ended["state"] in ("DONE", "DONE_WITH_WARNINGS"), json.dumps(ended)
-            point = ended["result"]["recovery_point"]
-            assert_restores(running, web, point)
-        assert running.backed_up(id_of(vcenter, web))["state"] in ("DONE", "DONE_WITH_WARNINGS")
-        assert web.snapshots == []
