@@ -96,19 +96,23 @@ class AgentsService(AgentsServicer):
         return reply
 
     def Lease(self, request: agents_pb2.LeaseRequest, context: grpc.ServicerContext) -> agents_pb2.LeaseReply:
-        """Waits by looking again when the bell rings, and every second; holds no connection meanwhile."""
+        """Waits by looking again when the bell rings, and every second; holds no connection meanwhile.
+
+        Nothing is given to an agent that went away while it waited: it would be lost until its lease was over.
+        """
         bell, clock = self._services.bell, self._services.clock
         until = clock.monotonic_seconds() + min(request.wait_seconds, _LONGEST_WAIT_SECONDS)
         caller = caller_of(context)
-        while True:
+        while context.is_active():
             rings = bell.rings
             with self._store.reading() as connection:
                 agent = joining.agent_of(connection, caller)
             leased = self._services.dispatch.lease(agent, request.boot_id, request.free_slots)
             left = until - clock.monotonic_seconds()
-            if leased or left <= 0 or not context.is_active() or self._services.draining():
+            if leased or left <= 0 or self._services.draining():
                 return agents_pb2.LeaseReply(assignments=self._assigned(leased, agent))
             bell.wait(rings, min(left, _LOOK_SECONDS))
+        return agents_pb2.LeaseReply()
 
     def _assigned(self, leased: list[Any], agent: Any) -> list[agents_pb2.Assignment]:
         if not leased:

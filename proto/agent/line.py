@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
+
+import grpc
 
 from proto import agents_pb2
 from proto.agents_pb2_grpc import AgentsStub
 from proto.channels import COMMSERVE_NAME, open_channel
-from proto.faults import calling
+from proto.faults import PeerUnreachable, calling
 from runtime.certificates import Identity
 
 _CALL_SECONDS = 30.0
@@ -20,6 +23,9 @@ class Line:
     def __init__(self, address: str, identity: Identity) -> None:
         self._address = address
         self._peer = f"CommServe at {address}"
+        self._lock = threading.Lock()
+        self._leasing: grpc.Future[agents_pb2.LeaseReply] | None = None
+        self._leases_no_more = False
         self._connect(identity)
 
     def _connect(self, identity: Identity) -> None:
@@ -41,8 +47,24 @@ class Line:
             return self._stub.Heartbeat(request, timeout=_CALL_SECONDS)
 
     def lease(self, request: agents_pb2.LeaseRequest) -> agents_pb2.LeaseReply:
+        """Waits for work, for as long as the request says or until `lease_no_more`."""
         with calling(self._peer):
-            return self._stub.Lease(request, timeout=_CALL_SECONDS + request.wait_seconds)
+            call = self._stub.Lease.future(request, timeout=_CALL_SECONDS + request.wait_seconds)
+            with self._lock:
+                self._leasing = call
+                if self._leases_no_more:
+                    call.cancel()
+            try:
+                return call.result()
+            except grpc.FutureCancelledError as error:
+                raise PeerUnreachable(f"{self._peer}: not asked for work any more") from error
+
+    def lease_no_more(self) -> None:
+        """Give up the call that waits for work, so that nothing is given to somebody who is about to end."""
+        with self._lock:
+            self._leases_no_more = True
+            if self._leasing is not None:
+                self._leasing.cancel()
 
     def report(self, request: agents_pb2.ReportRequest) -> agents_pb2.ReportReply:
         with calling(self._peer):

@@ -112,6 +112,7 @@ class Loop:
     def drain(self, grace_seconds: float) -> None:
         """Take nothing new, let work end for so long, then return the rest; on return no work runs."""
         self._stop.set()
+        self._line.lease_no_more()  # before anything is returned: it would be given back to us
         self._return_lasting()
         with self._changed:
             self._changed.notify_all()
@@ -190,7 +191,8 @@ class Loop:
             try:
                 assignments = self._line.lease(request).assignments
             except Fault as fault:
-                log().warning("no lease", code=fault.code, message=str(fault))
+                if not self._stop.is_set():
+                    log().warning("no lease", code=fault.code, message=str(fault))
                 self._stop.wait(_AGAIN_SECONDS)
                 continue
             for assignment in assignments:
@@ -206,6 +208,8 @@ class Loop:
     def _begin(self, assignment: agents_pb2.Assignment) -> None:
         work = Work(assignment, self._clock, self._report)
         with self._lock:
+            if self._stop.is_set():
+                work.cancel("the agent is stopping", returned=True)
             self._work_by_id[assignment.id] = work
         threading.Thread(target=self._run, args=(work,), name=f"work-{assignment.id[:8]}", daemon=True).start()
 
@@ -217,6 +221,7 @@ class Loop:
             began = self._clock.monotonic_seconds()
             final = agents_pb2.ReportRequest(assignment=work.assignment.id, fence=work.assignment.fence)
             try:
+                work.check()  # it may have come while the agent was told to stop
                 handler = self._handlers[work.kind]
                 final.result = json.dumps(handler(work))
                 final.state = agents_pb2.ReportRequest.DONE

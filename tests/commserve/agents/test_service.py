@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -489,3 +490,20 @@ def test_a_media_agent_keeps_its_addresses_and_pools_when_it_does_not_name_them_
     media.register(agent.about("next boot"))
     assert wire.office.get("/pools")["items"][0]["agents"] == [agent.caller.id]
     assert wire.office.get(f"/agents/{agent.caller.id}")["addresses"] == ["local=127.0.0.1:1:2"]
+
+
+def test_an_agent_that_went_away_while_it_waited_is_given_nothing(wire: Wire) -> None:
+    vsa, agent = wire.join("vsa", "v")
+    vsa.register(agent.about())
+    again = wire.line(agent.identity)
+    wire.office.hypervisor(agents=[agent.caller.id])
+    with ThreadPoolExecutor(1) as threads:
+        request = agents_pb2.LeaseRequest(boot_id="boot", free_slots=1, wait_seconds=20)
+        waiting = threads.submit(vsa.lease, request)
+        vsa.heartbeat(agents_pb2.HeartbeatRequest(boot_id="boot"))
+        vsa.lease_no_more()
+        with pytest.raises(PeerUnreachable):
+            waiting.result()
+        vsa.heartbeat(agents_pb2.HeartbeatRequest(boot_id="boot"))  # what was said before has been heard
+        wire.office.look(seconds=5)
+        assert [each.WhichOneof("work") for each in again.lease(request).assignments] == ["discover"]

@@ -35,6 +35,11 @@ class FakeCommServe(AgentsServicer):
         getattr(given, kind).SetInParent()
         self._assignments.put(given)
 
+    @property
+    def waiting(self) -> int:
+        """How many were given and not leased."""
+        return self._assignments.qsize()
+
     def hear(self, wanted: Callable[[agents_pb2.ReportRequest], bool]) -> agents_pb2.ReportRequest:
         while not wanted(report := self._reports.get(timeout=20)):
             pass

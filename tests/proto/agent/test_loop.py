@@ -176,6 +176,27 @@ def test_a_draining_agent_lets_work_end_first(authority: Authority) -> None:
         assert not drain.is_alive()
 
 
+def test_a_draining_agent_is_not_given_again_what_it_returned(authority: Authority) -> None:
+    go = threading.Event()
+
+    def run(work: Work) -> dict[str, int]:
+        assert go.wait(20)
+        return {}
+
+    with at_work(authority, run, slots=2) as (commserve, loop):
+        commserve.give("1")
+        commserve.give("2", kind="watch")
+        commserve.hear(lambda report: report.state == Report.RUNNING and report.assignment == "a-2")
+        drain = threading.Thread(target=loop.drain, args=(300,))
+        drain.start()
+        commserve.hear(lambda report: report.state == Report.RETURNED)
+        commserve.give("2", kind="watch")  # as a CommServe would that has nobody else
+        go.set()
+        drain.join(20)
+        assert not drain.is_alive()
+        assert commserve.waiting == 1
+
+
 def work_of(clock: SetClock, answer: agents_pb2.ReportReply) -> Work:
     assignment = agents_pb2.Assignment(id="a", job="1", lease_seconds=600)
     return Work(assignment, clock, lambda *_: answer)

@@ -25,6 +25,7 @@ from tests.sim.vcenter.nbd_room import NbdRoom
 from tests.sim.vcenter.sim_machine import SimMachine
 from tests.sim.vcenter.snapshots import Snapshot
 from tests.sim.vcenter.vcenter import Vcenter
+from tests.system.kept import KeptDisk
 from tests.system.services.site import ENDS, Site
 from vsa.hypervisors.vcenter.marks import mark_of
 
@@ -35,7 +36,7 @@ METHODS = {
     "committing": "RemoveSnapshot_Task",
 }
 READ_SECONDS = 0.02  # of one request, so that a disk is being read for a while
-_COMMIT_SECONDS = 1.0
+_COMMIT_SECONDS = 8.0  # what was read is stored meanwhile
 _LOOK_SECONDS = 0.01
 
 
@@ -183,6 +184,11 @@ class Witness:
     def __init__(self, vcenter: Vcenter) -> None:
         self.digest_by_disk: dict[tuple[str, str | None], str] = {}  # (uuid, change id)
         vcenter.witnesses.append(self._see)
+
+    def digest(self, disk: KeptDisk) -> str:
+        """What a disk of a point held: a change id names one snapshot, and a point also says of which vCenter."""
+        assert disk.change_id is not None
+        return self.digest_by_disk[disk.key, disk.change_id.partition("@")[0]]
 
     def _see(self, snapshot: Snapshot) -> None:
         machine = SimMachine(snapshot.machine)

@@ -79,7 +79,7 @@ class Siege:
         assert sorted(points) == sorted(job["result"]["recovery_point"] for job in self.ended)
         for point in points:
             for disk in disks_of(pool, point):
-                assert disk.digest == self.witness.digest_by_disk[disk.key, disk.change_id], (point, disk.key)
+                assert disk.digest == self.witness.digest(disk), (point, disk.key)
 
 
 @contextmanager
