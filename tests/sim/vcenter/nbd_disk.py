@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ class LayeredDisk:
 
     def read(self, offset: int, length: int) -> bytes | bytearray:
         if self._read_seconds:
-            time.sleep(self._read_seconds)
+            threading.Event().wait(self._read_seconds)
         if len(self._files) == 1:
             return self._read_file(0, offset, offset + length)
         out = bytearray(length)
