@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Callable
 
-import numpy as np
 import zstandard
 
 from media.container import ENTRY_BYTES, ContainerWriter, Footer, Kind
@@ -49,7 +49,7 @@ class PagePacker:
 
     def _new(self) -> ContainerWriter:
         if self._buffer is None:
-            self._buffer = memoryview(np.empty(self._container_bytes, np.uint8)).cast("B")
+            self._buffer = memoryview(mmap.mmap(-1, self._container_bytes))
         key = self._session.key_for(self._most_records)
         return ContainerWriter(self._buffer, self._session.next_cid(Kind.PAGES), Kind.PAGES, self._session.pool.id, key)
 

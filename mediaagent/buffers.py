@@ -7,18 +7,20 @@ No VSA has all of them: a container that arrives slowly holds one for long.
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections import Counter
 from collections.abc import Callable
-
-import numpy as np
 
 from proto.channels import Caller
 from proto.faults import PeerBusy
 
 
 class Buffers:
-    """Safe to use from several threads. Memory is taken when it is first touched."""
+    """Safe to use from several threads. Memory is taken when it is first touched.
+
+    Each begins at a page: only such memory is written past the page cache (`media.repository.posix`).
+    """
 
     def __init__(self, count: int, size: int, wait_seconds: float) -> None:
         self.size = size
@@ -41,7 +43,7 @@ class Buffers:
                 return self._free.pop()
             if self._unmade:
                 self._unmade -= 1
-                return memoryview(np.empty(self.size, np.uint8)).cast("B")
+                return memoryview(mmap.mmap(-1, self.size))
             buffer, _, lost = self._lent.pop(next(iter(self._lent)))
         lost()
         return buffer
