@@ -25,6 +25,7 @@ class Call:
         self.error: ErrorChunk | None = None
         self.status: dict[int, list[StatusExtent]] = {}
         self.done = False
+        self.awaited = False  # a thread sleeps until it is done, or receives for it
         self._buffer = buffer
         self._contexts = contexts
         self._covered: list[Extent] = []
