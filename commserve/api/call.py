@@ -67,6 +67,7 @@ class Call:
         self.person = person
         self.permission = permission
         self.now: datetime = present(services.clock)
+        self.token = ""  # as it came: for who goes on after the answer began
         self.idempotency: tuple[str, str] | None = None  # key, and what the request is known by
         self.new_work = False  # whether agents that wait should look, once this is committed
 
@@ -177,7 +178,9 @@ class _Needs:
         person = person_of(connection, credentials.credentials, present(services.clock))
         if not person.scopes(self.permission):
             raise NotAllowed(f"{person.name} lacks {self.permission}")
-        return Call(request, services, connection, person, self.permission)
+        call = Call(request, services, connection, person, self.permission)
+        call.token = credentials.credentials
+        return call
 
 
 class Reads(_Needs):

@@ -13,12 +13,14 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from commserve.access.roles import Permission
+from commserve.access.people import person_of
+from commserve.access.roles import Permission, visible
 from commserve.api.call import Call, posts, reads
 from commserve.api.paging import Cursor, Limit, Page, page
 from commserve.api.shapes import Id, Moment
-from commserve.faults import StateForbids
+from commserve.faults import NotAuthenticated, StateForbids
 from commserve.jobs.states import ACTIVE, ENDED, State
+from commserve.moments import present
 from commserve.services import Services
 from commserve.store.tables import jobs, leases, runs
 
@@ -140,10 +142,10 @@ def list_leases(job_id: Id, call: Annotated[Call, reads(Permission.JOBS_READ)]) 
 
 @router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
 def follow_job(job_id: Id, call: Annotated[Call, reads(Permission.JOBS_READ)]) -> StreamingResponse:
-    """Server-sent events: the job, whenever it changed, until it ended."""
+    """Server-sent events: the job, whenever it changed, until it ended or the caller may not see it any more."""
     read(call, job_id)
     return StreamingResponse(
-        _events(call.request, call.services, job_id),
+        _events(call.request, call.services, call.token, job_id),
         headers={"Cache-Control": "no-store"},
         media_type="text/event-stream",
     )
@@ -194,11 +196,11 @@ def show_row(row: dict[str, Any]) -> Job:
     return Job.model_validate({**row, "progress": progress, "fault": fault})
 
 
-async def _events(request: Request, services: Services, job_id: str) -> AsyncIterator[str]:
+async def _events(request: Request, services: Services, token: str, job_id: str) -> AsyncIterator[str]:
     """Holds no connection between looks."""
     told = ""
     for _ in range(_MOST_EVENTS):
-        job = await run_sync(_look, services, job_id)
+        job = await run_sync(_look, services, token, job_id)
         text = "" if job is None else job.model_dump_json()
         if text != told:
             told = text
@@ -208,7 +210,13 @@ async def _events(request: Request, services: Services, job_id: str) -> AsyncIte
         await anyio.sleep(_EVENT_SECONDS)
 
 
-def _look(services: Services, job_id: str) -> Job | None:
+def _look(services: Services, token: str, job_id: str) -> Job | None:
+    """None where it is gone, or for this token: an hour is long, and a token may be revoked meanwhile."""
     with services.store.reading() as connection:
-        row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).one_or_none()
+        try:
+            person = person_of(connection, token, present(services.clock))
+        except NotAuthenticated:
+            return None
+        mine = visible(person, Permission.JOBS_READ, SCOPES)
+        row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id, mine)).one_or_none()
     return None if row is None else show_row(row._asdict())

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from typing import cast
 from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
+from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from commserve.access.roles import Permission
 from commserve.api import app as application
 from commserve.api.call import Posts, Reads, Writes, _Needs
+from commserve.api.jobs import _events
 from commserve.store.tables import answers, machines, tokens
 from tests.commserve.office import Office, machine
 
@@ -240,6 +244,32 @@ def test_a_job_can_be_followed_until_it_ends(office: Office) -> None:
     assert event == "event: job"
     assert json.loads(data.removeprefix("data: ")) == office.get(f"/jobs/{job}")
     assert rest == [""]
+
+
+@pytest.mark.parametrize("how", ["token", "binding"])
+def test_who_follows_a_job_hears_no_more_once_he_may_not(office: Office, how: str) -> None:
+    office.protect(1, schedule={"cron": ""})
+    (found,) = office.all_pages("/machines")
+    job = office.post(f"/machines/{found['id']}/backup")["id"]
+    ann = office.person("ann", "viewer")
+    gone = f"/tokens/{office.get('/tokens', ann)['items'][0]['id']}"
+    if how == "binding":
+        gone = f"/bindings/{office.get('/bindings')['items'][-1]['id']}"
+
+    class Asking:
+        async def is_disconnected(self) -> bool:
+            return False
+
+    async def follow() -> list[str]:
+        stream = _events(cast("Request", Asking()), office.services, ann, job)
+        heard = [await anext(stream)]
+        assert office.ask("DELETE", gone).status_code == 204
+        office.post(f"/jobs/{job}/cancel")
+        return heard + [event async for event in stream]
+
+    first, last = asyncio.run(follow())
+    assert "QUEUED" in first
+    assert last == "event: job\ndata: null\n\n"
 
 
 def test_forgetting_a_hypervisor_ends_the_jobs_of_its_machines_and_keeps_their_points(office: Office) -> None:

@@ -11,6 +11,7 @@ from commserve.faults import RequestInvalid
 from commserve.jobs.backlog import submit
 from commserve.jobs.kinds import Wanted
 from commserve.jobs.lifecycle import Failure
+from commserve.jobs.pacing import rates
 from commserve.jobs.progress import Answer
 from commserve.jobs.states import State
 from commserve.store.tables import agents, jobs, join_tokens, leases, machines, plans, points, runs, tokens
@@ -378,6 +379,29 @@ def test_what_ended_is_forgotten_after_its_time_with_its_leases_and_run(office: 
         assert connection.execute(sa.select(leases.c.job_id).where(leases.c.job_id == old.id)).first() is None
         began = connection.execute(sa.select(sa.func.min(runs.c.created_at)).where(runs.c.plan_id == plan)).scalar()
     assert began > START.replace(hour=13), "the first run is forgotten too"
+
+
+def test_limits_of_agents_and_pools_bind_restores_and_those_of_plans_do_not(office: Office) -> None:
+    plan = office.protect(1, schedule={"cron": ""}, limits={"bandwidth": [{"bytes_per_second": 100}]})
+    (found,) = office.all_pages("/machines")
+    vsa, pool = office.agent(), office.get(f"/plans/{plan}")["pool_id"]
+    point = {"pool_id": pool, "id": "0000000001", "machine_id": found["id"], "time": office.clock.moment}
+    with office.store.writing() as connection:
+        connection.execute(sa.insert(points).values(**point))
+    office.post(f"/machines/{found['id']}/backup")
+    office.post("/restores", {"pool_id": pool, "point": "0000000001", "directory": "/restored"})
+    job_by_kind = {job.kind: job.id for job in office.lease(vsa, 8)}
+
+    def shares() -> tuple[int, int]:
+        with office.store.reading() as connection:
+            found = rates(connection, office.clock.moment)
+        return found[job_by_kind["backup"]], found[job_by_kind["restore"]]
+
+    assert shares() == (100, 0)
+    office.put(f"/agents/{vsa}", {"bytes_per_second": 1000})
+    assert shares() == (100, 900), "what the plan leaves of it is the restore's"
+    office.put(f"/pools/{pool}", {"name": "main", "bytes_per_second": 300})
+    assert shares() == (100, 200)
 
 
 def test_tokens_that_ended_are_forgotten_with_the_jobs(office: Office) -> None:
