@@ -92,7 +92,7 @@ class NotAllowed(CommServeFault):
 
 
 class TooManyAttempts(CommServeFault):
-    """Too many tries with one name, none of them with the right password."""
+    """Too many tries to log in: with one name, none of them with the right password, or of all at the same time."""
 
     code = "commserve.too_many_attempts"
     retry = Retry.LATER
