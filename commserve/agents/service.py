@@ -5,13 +5,13 @@ Each handler: who is it, one transaction, the answer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 import sqlalchemy as sa
+from pydantic_core import from_json
 
 from commserve.agents import skew
 from commserve.agents.assignments import Assignments
@@ -38,6 +38,7 @@ _LONGEST_WAIT_SECONDS = 30
 _LOOK_SECONDS = 1.0
 _MOST_MACHINES = 200_000
 _MOST_POINTS = 5_000_000
+_MOST_RESULT_CHARS = 1 << 20
 _ANSWERS = {
     Answer.GO_ON: agents_pb2.ReportReply.GO_ON,
     Answer.CANCEL: agents_pb2.ReportReply.CANCEL,
@@ -240,12 +241,7 @@ def _report(request: agents_pb2.ReportRequest) -> Report:
         raise RequestInvalid("state: expected one, found none")
     if state == "COMMITTING" and not 0 < request.sid < 1 << 40:
         raise RequestInvalid(f"sid: expected the session that commits, found {request.sid}")
-    try:
-        result = json.loads(request.result) if request.result else {}
-    except ValueError as error:
-        raise RequestInvalid(f"result: expected JSON: {error}") from error
-    if not isinstance(result, dict):
-        raise RequestInvalid("result: expected a JSON object")
+    result = _result(request.result)
     said = request.progress
     progress = {
         "phase": said.phase,
@@ -262,6 +258,19 @@ def _report(request: agents_pb2.ReportRequest) -> Report:
         failure = Failure(request.fault.code, request.fault.message, Retry(retry) if known else Retry.NEVER)
     has_progress = request.HasField("progress")
     return Report(state, progress if has_progress else {}, request.sid, result, list(request.warnings), failure)
+
+
+def _result(text: str) -> dict[str, Any]:
+    """Shown in every list with the job, so nothing that cannot be: halves of characters, numbers that are none."""
+    if len(text) > _MOST_RESULT_CHARS:
+        raise RequestInvalid(f"result: {len(text)} characters, {_MOST_RESULT_CHARS} are the most")
+    try:
+        result = from_json(text, allow_inf_nan=False) if text else {}
+    except ValueError as error:
+        raise RequestInvalid(f"result: expected JSON: {error}") from error
+    if not isinstance(result, dict):
+        raise RequestInvalid(f"result: expected a JSON object, found {type(result).__name__}")
+    return result
 
 
 def _machine(each: agents_pb2.Machine) -> dict[str, Any]:

@@ -507,3 +507,22 @@ def test_an_agent_that_went_away_while_it_waited_is_given_nothing(wire: Wire) ->
         vsa.heartbeat(agents_pb2.HeartbeatRequest(boot_id="boot"))  # what was said before has been heard
         wire.office.look(seconds=5)
         assert [each.WhichOneof("work") for each in again.lease(request).assignments] == ["discover"]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [r'{"a": "\ud800"}', '{"a": NaN}', "[]", "{", '{"a":' * 5000, json.dumps({"a": "b" * (1 << 20)})],
+    ids=["half a character", "no number", "no object", "no JSON", "too deep", "too long"],
+)
+def test_a_result_that_nobody_could_be_shown_is_refused(wire: Wire, result: str) -> None:
+    """It stands in the list of all jobs, which one broken agent must not take away from everybody."""
+    office = wire.office
+    vsa, agent = wire.join("vsa", "v")
+    vsa.register(agent.about())
+    office.hypervisor(agents=[agent.caller.id])
+    office.look()
+    (looking,) = lease(vsa)
+    with pytest.raises(RequestInvalid, match="result"):
+        report(vsa, looking, "DONE", result=result)
+    (job,) = office.get("/jobs?kind=discover")["items"]
+    assert (job["state"], job["result"]) == ("ASSIGNED", {})
