@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from commserve.access.roles import Permission
 from commserve.api.call import Call, posts, reads, writes
@@ -45,6 +46,14 @@ class PoolIn(Input):
     encrypted: bool = True
     average_chunk_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = Field(default=0, description="0: the default")
     secret: S3Secret | None = Field(default=None, description="of an s3:// URL; without it the agents' own counts")
+
+    @field_validator("url")
+    @classmethod
+    def _without_secrets(cls, url: str) -> str:
+        """It is kept and shown as it is. Whether anything lies there the MediaAgent finds out."""
+        if "@" in urlsplit(url).netloc:
+            raise ValueError("expected no credentials in the URL, found some before @; they are its secret")
+        return url
 
 
 class PoolChange(Input):

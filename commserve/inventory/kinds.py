@@ -47,7 +47,9 @@ class Vcenter(BaseModel):
     authority: Annotated[str, Field(pattern=r"-----BEGIN CERTIFICATE-----", max_length=100_000)] | None = None
     fingerprint: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$")] | None = None
     nbd: Nbd | None = None
-    limits: dict[Annotated[str, Field(max_length=50)], Annotated[int, Field(ge=0)]] = Field(default={}, max_length=20)
+    limits: dict[Annotated[str, Field(max_length=50)], Annotated[int, Field(strict=True, ge=0)]] = Field(
+        default={}, max_length=20
+    )
 
 
 KINDS: dict[str, type[BaseModel]] = {"images": Images, "vcenter": Vcenter}

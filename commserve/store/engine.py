@@ -50,8 +50,9 @@ class Store:
         except sa.exc.IntegrityError as error:
             cause = str(error.orig).splitlines()[0]
             if "foreign key" in cause.lower():
-                raise InUse(f"something else refers to it: {cause}") from error
-            raise NameTaken(f"it is there already: {cause}") from error
+                raise InUse("something else still refers to it") from error
+            _, _, column = cause.rpartition(": ")  # `table.column`, or of several the last
+            raise NameTaken(f"{column}: expected one that is not there yet") from error
 
     def close(self) -> None:
         self.engine.dispose()

@@ -315,3 +315,32 @@ def test_a_list_of_machines_says_of_each_what_the_machine_itself_says(office: Of
     assert {each["sla"] for each in found} == {"met", "missed", "none", "excluded"}
     for each in found:
         assert office.get(f"/machines/{quote(each['id'])}") == each
+
+
+def test_a_name_that_is_taken_is_told_without_the_database_s_words(office: Office) -> None:
+    office.plan("gold")
+    answer = office.ask("POST", "/plans", {"name": "gold"})
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == "plans.name: expected one that is not there yet"
+
+
+def test_credentials_in_a_pool_s_url_are_refused_before_they_are_kept(office: Office) -> None:
+    """It is shown to all who may see pools, and stands in logs."""
+    media = office.agent("mediaagent")
+    for url in ("s3://AKIA:hush@bucket/vms", "https://me:hush@host/x", "s3://hush@bucket/vms"):
+        answer = office.ask("POST", "/pools", {"name": "cloud", "url": url, "agents": [media]})
+        assert answer.status_code == 422
+        assert answer.json()["detail"].startswith("url: ")
+        assert "hush" not in answer.text
+    assert office.get("/pools")["items"] == office.get("/jobs")["items"] == []
+    office.post("/pools", {"name": "odd", "url": "s3://bucket/a@b", "agents": [media]})
+
+
+def test_a_limit_of_a_hypervisor_is_a_whole_number_as_such(office: Office) -> None:
+    """What leases work reads it with every look, of all hypervisors: one that it cannot read would stop them all."""
+    body = {"name": "v", "kind": "vcenter", "agents": [office.agent("vsa")], "secret": "hush"}
+    for limit in ("5.0", "8", 1.5, True, -1, None):
+        settings = {"address": "vcenter.example", "user": "u", "limits": {"machines": limit}}
+        answer = office.ask("POST", "/hypervisors", {**body, "settings": settings})
+        assert answer.status_code == 422, limit
+        assert answer.json()["detail"].startswith("settings.limits.machines: "), limit
