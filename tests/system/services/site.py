@@ -19,7 +19,7 @@ from ingot.rest import Connection, Rest, discovery
 from runtime.clock import SystemClock
 
 _LOOK_SECONDS = 0.1
-_PATIENCE_SECONDS = 240.0
+_PATIENCE_SECONDS = 120.0
 ENDS = {"DONE", "DONE_WITH_WARNINGS", "FAILED", "CANCELLED"}
 
 
