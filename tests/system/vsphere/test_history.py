@@ -10,6 +10,7 @@ import pytest
 
 from tests.system.vsphere.happenings import expire_sessions, move_host, move_storage, revert
 from tests.system.vsphere.office import MIB, Office, office, scribble
+from vsa.hypervisors.known import Known
 
 _RUNS = 20
 
@@ -59,3 +60,24 @@ def test_more_changes_than_one_answer_holds_are_all_backed_up(there: Office) -> 
     [disk] = there.back_up(web).result["disks"]
     assert (disk["read"], disk["changed_areas"]) == ("incremental", 2100)
     there.assert_all_restore()
+
+
+def test_a_snapshot_of_a_lease_that_may_go_on_is_not_removed_under_it(there: Office) -> None:
+    rng = random.Random(7)
+    web = there.vcenter.add_machine("web", [12 * MIB], change_tracking=True)
+    web.guest_write(0, 0, rng.randbytes(10 * MIB))
+    known = Known(there.clock, lambda _sealed, _owner: there.vcenter.password.encode())
+    after = Office(there.vcenter, there.served, known, there.clock, fence=100)
+
+    def overtaken() -> None:
+        [of_the_zombie] = web.snapshots
+        scribble(rng, web, 5)
+        after.back_up(web)
+        assert web.snapshots == [of_the_zombie]
+        scribble(rng, web, 5)
+
+    there.back_up(web, meanwhile=overtaken)
+    known.close()
+    there.assert_all_restore()
+    after.assert_all_restore()
+    assert web.snapshots == []
