@@ -85,7 +85,7 @@ class ImagesHypervisor:
             machine = self._seen(found)
             other = seen.setdefault(machine.id, found.path)
             if other != found.path:
-                reason = f"its id {machine.id} is also that of {other}"
+                reason = f"its id {machine.id} is also that of {_shown(other)}"
                 machine = MachineSeen(self._own_id(found), machine.name, machine.folder, reason=reason)
             yield machine
 
@@ -137,7 +137,7 @@ class ImagesHypervisor:
                 yield from self._below(folder / entry.name, depth + 1)
 
     def _own_id(self, found: _Found) -> str:
-        return ":".join((self._name, *found.path.relative_to(self._root).parts))  # a slash ends an id in a URL
+        return _shown(":".join((self._name, *found.path.relative_to(self._root).parts)))  # a slash ends an id in a URL
 
     def _id(self, found: _Found, said: Description) -> str:
         return said.id or self._own_id(found)
@@ -148,20 +148,27 @@ class ImagesHypervisor:
         for path in found.images:
             try:
                 with open_image(path, AS_NAMED, self._clock) as disk:
-                    disks.append(DiskSeen(path.name, path.name, disk.size))
+                    disks.append(DiskSeen(_shown(path.name), _shown(path.name), disk.size))
             except SourceFault as fault:
                 reason = reason or str(fault)
+            if _shown(path) != str(path):
+                reason = f"{_shown(path)}: a name that is no UTF-8"
         parent = found.path.parent.relative_to(self._root)
         return MachineSeen(
             id=self._id(found, said),
-            name=said.name or found.name,
-            folder=said.folder or ("" if parent == Path() else str(parent)),
+            name=said.name or _shown(found.name),
+            folder=said.folder or ("" if parent == Path() else _shown(parent)),
             tags=said.tags,
             power_state=said.power_state,
             attributes=said.custom_attributes,
             disks=tuple(disks),
             reason=reason,
         )
+
+
+def _shown(path: Path | str) -> str:
+    """A name may be any bytes; what is no character in it is shown as such."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _is_image(path: Path) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from media.faults import DiskUnreadable
 from runtime.clock import SystemClock
 from tests.vsa.hypervisors.purposes import purpose
+from vsa.discovery import encode
 from vsa.faults import HypervisorUnreachable, ImageChanged, MachineMissing, MachineUnfit
 from vsa.hypervisors import DiskSeen, MachineSeen
 from vsa.hypervisors.images import ImagesHypervisor
@@ -140,3 +141,22 @@ def test_a_machine_that_is_gone_is_missing(root: Path) -> None:
 def test_a_directory_that_is_gone_is_unreachable(root: Path) -> None:
     with pytest.raises(HypervisorUnreachable, match="nowhere"):
         list(ImagesHypervisor("lab", root / "nowhere", SystemClock()).discover())
+
+
+@pytest.mark.parametrize("name", [b"odd\xff.raw", b"shop/db\xff/disk-0.raw", b"shop/db1/disk\xff.raw"])
+def test_a_name_that_is_no_text_takes_its_machine_alone_out(root: Path, name: bytes) -> None:
+    """A machine without one of its disks would be half a machine, so all of it is left out, and the others are not."""
+    path = Path(os.fsdecode(os.fsencode(root) + b"/" + name))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"a disk")
+    found = list(lab(root).discover())
+    told = [encode(machine) for machine in found]
+    (odd,) = [machine for machine in told if not machine.protectable]
+    assert odd.reason == f"{os.fsencode(path).decode(errors='replace')}: a name that is no UTF-8"
+    assert {machine.id for machine in found if machine.reason is None} == {
+        "lab:web1.raw",
+        "lab:shop:db1",
+        "lab:shop:db2",
+    } - {odd.id}
+    with pytest.raises(MachineUnfit, match="no UTF-8"), lab(root).hold(odd.id, purpose()):
+        raise AssertionError("held")
