@@ -92,9 +92,15 @@ def retry_of(fault: Fault) -> Retry:
     return fault.remote_retry if isinstance(fault, RemoteFault) else fault.retry
 
 
+def sayable(text: str) -> str:
+    """As it crosses the wire, which takes characters only: names of files may hold what is none."""
+    return text.encode(errors="replace").decode()
+
+
 def encode(fault: Fault) -> fault_pb2.Fault:
     """As it crosses the wire."""
-    return fault_pb2.Fault(code=code_of(fault), message=str(fault)[:_MESSAGE_CHARS], retry=retry_of(fault).value)
+    message = sayable(str(fault)[:_MESSAGE_CHARS])
+    return fault_pb2.Fault(code=code_of(fault), message=message, retry=retry_of(fault).value)
 
 
 def decode(message: fault_pb2.Fault) -> Fault:

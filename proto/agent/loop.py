@@ -18,7 +18,7 @@ from proto import agents_pb2
 from proto.agent.line import Line
 from proto.agent.metrics import AgentMetrics
 from proto.agent.work import LeaseLost, Work, WorkCancelled
-from proto.faults import PeerRefused, encode
+from proto.faults import PeerRefused, encode, retry_of, sayable
 from runtime.clock import Clock
 from runtime.faults import Fault, Retry
 from runtime.logs import about, log, troubles
@@ -243,10 +243,13 @@ class Loop:
             self._end(work, final)
 
     def _end(self, work: Work, final: agents_pb2.ReportRequest) -> None:
-        """Report until it is heard, or the lease is over: then the CommServe finds out by itself."""
+        """Report until it is heard, or the lease is over: then the CommServe finds out by itself.
+
+        What will never be taken as it is ends as a failure; else it would keep its slot, and its lease by our beats.
+        """
         final.progress.CopyFrom(work.progress)
         final.sid = work.sid
-        final.warnings.extend(work.warnings)
+        final.warnings.extend(map(sayable, work.warnings))
         while final.state in _FINAL and not work.lost:
             try:
                 reply = self._line.report(final)
@@ -254,6 +257,12 @@ class Loop:
                 break
             except Fault as fault:
                 log().warning("report not heard", code=fault.code, message=str(fault))
+                if retry_of(fault) is Retry.NEVER:
+                    if final.state == agents_pb2.ReportRequest.FAILED:
+                        break
+                    final.state, final.result = agents_pb2.ReportRequest.FAILED, ""
+                    final.fault.CopyFrom(encode(fault))
+                    continue
                 if work.over or (self._stop.is_set() and work.kind in LASTING):
                     break  # an agent that stops is not held up by what its lease ends as well
                 self._doze(_AGAIN_SECONDS)

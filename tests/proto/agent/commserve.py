@@ -13,6 +13,7 @@ from proto import agents_pb2
 from proto.agents_pb2_grpc import AgentsServicer, add_AgentsServicer_to_server
 from proto.channels import Server, caller_of
 from runtime.certificates import Identity
+from runtime.faults import Fault
 
 Answer = agents_pb2.ReportReply.Answer
 
@@ -22,6 +23,7 @@ class FakeCommServe(AgentsServicer):
 
     def __init__(self, identity: Identity) -> None:
         self.answer: Answer.ValueType = agents_pb2.ReportReply.GO_ON
+        self.refusal: Fault | None = None  # of what is reported done
         self.stop: list[str] = []
         self.registered: list[str] = []
         self._assignments: queue.SimpleQueue[agents_pb2.Assignment] = queue.SimpleQueue()
@@ -62,11 +64,16 @@ class FakeCommServe(AgentsServicer):
     def Lease(self, request: agents_pb2.LeaseRequest, context: grpc.ServicerContext) -> agents_pb2.LeaseReply:
         while not self._over.is_set() and context.is_active():
             try:
-                return agents_pb2.LeaseReply(assignments=[self._assignments.get(timeout=0.05)])
+                given = self._assignments.get(timeout=0.05)
             except queue.Empty:
                 continue
+            if context.is_active():
+                return agents_pb2.LeaseReply(assignments=[given])
+            self._assignments.put(given)  # who asked went away meanwhile
         return agents_pb2.LeaseReply()
 
     def Report(self, request: agents_pb2.ReportRequest, context: grpc.ServicerContext) -> agents_pb2.ReportReply:
         self._reports.put(request)
+        if self.refusal is not None and request.state == agents_pb2.ReportRequest.DONE:
+            raise self.refusal
         return agents_pb2.ReportReply(answer=self.answer)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from media.faults import RepositoryFull
+from media.faults import PointMissing, RepositoryFull
 from proto import agents_pb2
 from proto.agent.line import Line
 from proto.agent.loop import Loop
@@ -101,6 +101,31 @@ def test_a_fault_is_reported_with_its_code_and_advice_and_a_surprise_by_its_kind
         surprise = commserve.hear(lambda report: report.state == Report.FAILED).fault
     assert (fault.code, fault.message, fault.retry) == ("media.repository_full", "no space", "later")
     assert (surprise.code, surprise.message) == ("proto.unexpected", "KeyError: 'x'")
+
+
+def test_a_report_that_is_never_taken_as_it_is_ends_as_a_failure_and_frees_its_slot(authority: Authority) -> None:
+    with at_work(authority, lambda _work: {"machines": 1}) as (commserve, _):
+        commserve.refusal = PointMissing("not like this")
+        commserve.give("1")
+        failed = commserve.hear(lambda report: report.state == Report.FAILED)
+        commserve.refusal = None
+        commserve.give("2")
+        done = commserve.hear(lambda report: report.state == Report.DONE and report.assignment == "a-2")
+    assert (failed.assignment, failed.fault.code, failed.fault.message) == ("a-1", PointMissing.code, "not like this")
+    assert (failed.result, done.result) == ("", '{"machines": 1}')
+
+
+def test_what_is_no_text_in_a_fault_or_a_warning_is_told_all_the_same(authority: Authority) -> None:
+    """It is part of a file's name, say."""
+
+    def fail(work: Work) -> dict[str, int]:
+        work.warnings.append("odd: \udcff.raw")
+        raise RepositoryFull("no space for \udcff.raw")
+
+    with at_work(authority, fail) as (commserve, _):
+        commserve.give("1")
+        report = commserve.hear(lambda report: report.state == Report.FAILED)
+    assert (report.fault.message, report.warnings) == ("no space for ?.raw", ["odd: ?.raw"])
 
 
 def test_work_that_is_cancelled_ends_and_says_so(authority: Authority) -> None:
