@@ -89,8 +89,14 @@ def check_backup(call: Call, machine_id: str) -> tuple[Any, Any]:
     call.row(machines_table, machine_id, machines.SCOPES, Permission.MACHINES_READ)
     machine = call.connection.execute(sa.select(machines_table).where(machines_table.c.id == machine_id)).one()
     plan = call.connection.execute(sa.select(plans_table).where(plans_table.c.id == machine.plan_id)).one_or_none()
-    if plan is None or plan.pool_id is None or not machine.protectable or machine.gone_at is not None:
-        raise StateForbids(f"machine {machine.name} has no plan with a pool, or cannot be protected: {machine.reason}")
+    if machine.gone_at is not None:
+        raise StateForbids(f"machine {machine.name} is not there any more")
+    if not machine.protectable:
+        raise StateForbids(f"machine {machine.name} cannot be protected: {machine.reason}")
+    if plan is None:
+        raise StateForbids(f"machine {machine.name}: expected a rule that gives it a plan, found none")
+    if plan.pool_id is None:
+        raise StateForbids(f"machine {machine.name}: its plan {plan.name} has no pool")
     return machine, plan
 
 

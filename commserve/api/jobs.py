@@ -18,7 +18,8 @@ from commserve.access.roles import Permission, visible
 from commserve.api.call import Call, posts, reads
 from commserve.api.paging import Cursor, Limit, Page, page
 from commserve.api.shapes import Id, Moment
-from commserve.faults import NotAuthenticated, StateForbids
+from commserve.faults import NotAuthenticated, RequestInvalid, StateForbids
+from commserve.jobs.kinds import Kind
 from commserve.jobs.states import ACTIVE, ENDED, State
 from commserve.moments import present
 from commserve.services import Services
@@ -105,7 +106,7 @@ def list_jobs(
     call: Annotated[Call, reads(Permission.JOBS_READ)],
     limit: Limit = 100,
     cursor: Cursor = None,
-    kind: Annotated[str | None, Query(max_length=50)] = None,
+    kind: Annotated[Kind | None, Query()] = None,
     state: Annotated[str | None, Query(max_length=50, description="one state, `active` or `ended`")] = None,
     machine_id: Annotated[str | None, Query(max_length=200)] = None,
     plan_id: Annotated[str | None, Query(max_length=200)] = None,
@@ -121,7 +122,9 @@ def list_jobs(
         if value is not None:
             wanted = wanted.where(jobs.c[name] == value)
     if state is not None:
-        states = {"active": ACTIVE, "ended": ENDED}.get(state, frozenset({state}))
+        states = {"active": ACTIVE, "ended": ENDED, **{each.value: frozenset({each}) for each in State}}.get(state)
+        if states is None:
+            raise RequestInvalid(f"state: expected active, ended or one of {', '.join(State)}; found {state!r}")
         wanted = wanted.where(jobs.c.state.in_(sorted(states)))
     return call.answer(page(call.connection, wanted, jobs.c.id, limit, cursor, show_row, newest_first=True))
 

@@ -344,3 +344,30 @@ def test_a_limit_of_a_hypervisor_is_a_whole_number_as_such(office: Office) -> No
         answer = office.ask("POST", "/hypervisors", {**body, "settings": settings})
         assert answer.status_code == 422, limit
         assert answer.json()["detail"].startswith("settings.limits.machines: "), limit
+
+
+def test_jobs_of_a_state_or_kind_that_there_is_not_are_refused_and_not_none(office: Office) -> None:
+    """Whoever asks for FAILLED must not read that nothing failed."""
+    for query in ("state=FAILLED", "state=failed", "kind=bakcup"):
+        answer = office.ask("GET", f"/jobs?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (422, "commserve.request_invalid"), query
+        assert answer.json()["detail"].startswith(query.partition("=")[0]), query
+    for query in ("state=active", "state=ended", "state=FAILED", "kind=backup"):
+        assert office.get(f"/jobs?{query}")["items"] == []
+
+
+def test_why_a_machine_cannot_be_backed_up_is_said(office: Office) -> None:
+    lab = office.hypervisor()
+    office.discover(lab, machine("web"), machine("odd", protectable=False, reason="it has no disks"))
+
+    def why(name: str) -> str:
+        answer = office.ask("POST", f"/machines/id-{name}/backup")
+        assert answer.status_code == 409
+        return str(answer.json()["detail"])
+
+    assert why("web") == "machine web: expected a rule that gives it a plan, found none"
+    assert why("odd") == "machine odd cannot be protected: it has no disks"
+    office.rule("all", office.plan("gold"), names=["*"])
+    assert why("web") == "machine web: its plan gold has no pool"
+    office.discover(lab)
+    assert why("web") == "machine web is not there any more"
