@@ -857,6 +857,26 @@ class MachineTarget(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PoliciesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     HYPERVISOR_FIELD_NUMBER: _builtins.int
     HOW_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
@@ -869,6 +889,7 @@ class MachineTarget(_message.Message):
     KEEP_IDENTITY_FIELD_NUMBER: _builtins.int
     POWER_OFF_FIELD_NUMBER: _builtins.int
     POWER_ON_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
     how: Global___MachineTarget.How.ValueType
     name: _builtins.str
     """of the new machine; empty: as it was"""
@@ -893,6 +914,10 @@ class MachineTarget(_message.Message):
 
     @_builtins.property
     def networks(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def policies(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """storage policies; to an empty name: what the datastore gives by itself"""
+
     def __init__(
         self,
         *,
@@ -908,10 +933,11 @@ class MachineTarget(_message.Message):
         keep_identity: _builtins.bool = ...,
         power_off: _builtins.bool = ...,
         power_on: _builtins.bool = ...,
+        policies: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hypervisor", b"hypervisor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datastores", b"datastores", "folder", b"folder", "how", b"how", "hypervisor", b"hypervisor", "keep_identity", b"keep_identity", "machine", b"machine", "name", b"name", "networks", b"networks", "pool", b"pool", "power_off", b"power_off", "power_on", b"power_on", "provisioning", b"provisioning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datastores", b"datastores", "folder", b"folder", "how", b"how", "hypervisor", b"hypervisor", "keep_identity", b"keep_identity", "machine", b"machine", "name", b"name", "networks", b"networks", "policies", b"policies", "pool", b"pool", "power_off", b"power_off", "power_on", b"power_on", "provisioning", b"provisioning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -204,6 +204,7 @@ def _machine_target(connection: sa.Connection, asked: dict[str, Any], agent: Any
         machine=asked["machine_id"] or "",
         datastores=asked["datastores"],
         networks=asked["networks"],
+        policies=asked.get("policies", {}),  # jobs that were asked for before have none
         folder=asked["folder"],
         pool=asked["pool"],
         provisioning=target.Provisioning.Value(asked["provisioning"].upper()),

@@ -36,6 +36,7 @@ class MachineTargetIn(Input):
     machine_id: Id | None = Field(default=None, description="of the one in place or to attach to; none: as it was")
     datastores: Names = Field(default={}, description="by the name it had; under an empty name: all others")
     networks: Names = Field(default={})
+    policies: Names = Field(default={}, description="storage policies; to an empty name: the datastore's default")
     folder: Name = Field(default="", description="path; none: as it was")
     pool: Name = Field(default="", description="name or path of a resource pool; none: as it was")
     provisioning: Literal["as_it_was", "thin", "thick"] = "as_it_was"

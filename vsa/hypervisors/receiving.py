@@ -46,6 +46,7 @@ class Order:
     machine: str = ""  # id of the one that is there
     datastores: Mapping[str, str] = field(default_factory=dict)
     networks: Mapping[str, str] = field(default_factory=dict)
+    policies: Mapping[str, str] = field(default_factory=dict)  # to an empty name: what the datastore gives by itself
     folder: str = ""
     pool: str = ""
     thin: bool | None = None

@@ -86,6 +86,7 @@ def _order(work: Work, point: RemotePoint, disks: list[restore_pb2.PointDisk]) -
         machine=target.machine or point.opened.point.machine_id,
         datastores=dict(target.datastores),
         networks=dict(target.networks),
+        policies=dict(target.policies),
         folder=target.folder,
         pool=target.pool,
         thin=_THIN.get(target.provisioning),

@@ -44,6 +44,12 @@ def restore(
     attach_to: Annotated[str | None, _option("As further disks of this machine.", "MACHINE")] = None,
     datastore: Annotated[list[str] | None, _option("Where disks go: all, or those that were on FROM.", _MAP)] = None,
     network: Annotated[list[str] | None, _option("What cards are on: all, or those that were on FROM.", _MAP)] = None,
+    policy: Annotated[
+        list[str] | None,
+        _option(
+            "Storage policy of home and disks: of all, or of those that had FROM; `FROM=` is the datastore's.", _MAP
+        ),
+    ] = None,
     folder: Annotated[str, _option("Folder of machines; as it was, without.", "PATH")] = "",
     pool: Annotated[str, _option("Resource pool, by name or path; as it was, without.")] = "",
     thin: Annotated[bool | None, _flag("--thin/--thick", "How disks take their space; as they did, without.")] = None,
@@ -92,6 +98,7 @@ def restore(
             "machine_id": there_id,
             "datastores": _map("--datastore", datastore),
             "networks": _map("--network", network),
+            "policies": _map("--policy", policy, may_be_empty=True),
             "folder": folder,
             "pool": pool,
             "provisioning": {None: "as_it_was", True: "thin", False: "thick"}[thin],
@@ -132,15 +139,15 @@ def _hypervisor(door: Door, named: str | None, machine_id: str | None) -> str:
     return str(door.rest.get(f"/machines/{machine_id}")["hypervisor_id"])
 
 
-def _map(option: str, given: Iterable[str] | None) -> dict[str, str]:
-    """`FROM=TO` and `TO`, which is for all others."""
+def _map(option: str, given: Iterable[str] | None, *, may_be_empty: bool = False) -> dict[str, str]:
+    """`FROM=TO` and `TO`, which is for all others; `FROM=` where TO may be empty."""
     from ingot.faults import UsageWrong
 
     names: dict[str, str] = {}
     for each in given or ():
         left, equals, right = each.partition("=")
         source, to = (left, right) if equals else ("", left)
-        if not to or source in names:
+        if not (to or (equals and may_be_empty)) or source in names:
             raise UsageWrong(f"{option}: expected [FROM=]TO, each FROM once, found {each!r}")
         names[source] = to
     return names

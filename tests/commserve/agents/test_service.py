@@ -118,11 +118,13 @@ def test_from_an_empty_commserve_to_a_recovery_point(wire: Wire) -> None:
 
     (hypervisor,) = office.all_pages("/hypervisors")
     target = {"hypervisor_id": hypervisor["id"], "name": "web2", "datastores": {"": "fast"}, "power_on": True}
+    target["policies"] = {"Gold": ""}
     office.post("/restores", {"pool_id": pool["id"], "point": point["id"], "machine": target})
     office.clock.pass_(seconds=1)
     (restore,) = lease(vsa)
     into = restore.restore.machine
     assert restore.restore.WhichOneof("target") == "machine"
+    assert dict(into.policies) == {"Gold": ""}
     assert (into.how, into.name, dict(into.datastores)) == (agents_pb2.MachineTarget.NEW, "web2", {"": "fast"})
     assert (into.hypervisor.name, into.power_on, into.keep_identity) == (hypervisor["name"], True, False)
 

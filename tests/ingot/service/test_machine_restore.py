@@ -14,6 +14,13 @@ def test_a_map_says_where_each_goes_and_where_all_others() -> None:
     assert _map("--network", ["VM Network=a=b"]) == {"VM Network": "a=b"}
 
 
+def test_a_policy_may_be_mapped_to_none() -> None:
+    asked = ["Gold=Silver", "Bronze=", "="]
+    assert _map("--policy", asked, may_be_empty=True) == {"Gold": "Silver", "Bronze": "", "": ""}
+    with pytest.raises(UsageWrong, match="--policy"):
+        _map("--policy", [""], may_be_empty=True)
+
+
 @pytest.mark.parametrize("given", [["fast="], [""], ["a", "b"], ["fast=x", "fast=y"]])
 def test_a_map_that_is_none_is_refused(given: list[str]) -> None:
     with pytest.raises(UsageWrong, match="--datastore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pyVmomi import vim, vmodl
@@ -10,9 +11,9 @@ from tests.sim.vcenter.objects import Call, Served, Simulated, served
 from tests.sim.vcenter.soap import Request
 
 
-def answered(call: Call, request: Request) -> Any:
-    """What the method returns. With the lock held. Raises faults."""
-    on = _object(call, request)
+def answered(call: Call, request: Request, find: Callable[[str], Simulated | None]) -> Any:
+    """What the method returns; `find` knows the objects of the service. With the lock held. Raises faults."""
+    on = _object(call, request, find)
     answer = _method(call, request, on)
     session = call.session
     if session is None:
@@ -30,8 +31,8 @@ def not_authenticated(ref: Any) -> Any:
     return vim.fault.NotAuthenticated(object=ref, privilegeId="System.View", msg="The session is not authenticated.")
 
 
-def _object(call: Call, request: Request) -> Simulated:
-    found: Simulated | None = call.vcenter.find(request.moid)
+def _object(call: Call, request: Request, find: Callable[[str], Simulated | None]) -> Simulated:
+    found = find(request.moid)
     if found is not None and issubclass(found.kind, request.kind):
         return found
     ref = request.kind(request.moid)

@@ -1,4 +1,4 @@
-"""HTTPS: /sdk for SOAP, /folder for files of datastores, /api for REST, /sim for whoever controls the simulator."""
+"""HTTPS: /sdk and /pbm for SOAP, /folder for files of datastores, /api for REST, /sim to control the simulator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pyVmomi import vmodl
 
 from tests.sim.vcenter.faults import Cut
-from tests.sim.vcenter.soap import read_request, write_answer, write_fault
+from tests.sim.vcenter.soap import PBM, VIM, Dialect, read_request, write_answer, write_fault
 
 if TYPE_CHECKING:
     from tests.sim.vcenter.vcenter import Vcenter
@@ -128,7 +128,9 @@ class Answering(http.server.BaseHTTPRequestHandler):
             if path == "/sdk/vimServiceVersions.xml":
                 self.answer(200, VERSIONS, XML)
             elif path.startswith("/sdk") and verb == "POST":
-                self._soap(vcenter)
+                self._soap(vcenter, VIM)
+            elif path.startswith("/pbm/sdk") and verb == "POST" and vcenter.policies.answers:
+                self._soap(vcenter, PBM)
             else:
                 for start, room in vcenter.rooms.items():
                     if path.startswith(start):
@@ -165,29 +167,30 @@ class Answering(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def _soap(self, vcenter: Vcenter) -> None:
+    def _soap(self, vcenter: Vcenter, dialect: Dialect) -> None:
         data = self.body()
         headers = {}
         try:
-            request = read_request(data)
-            key = self.cookie()
-            value, session = vcenter.call(request, key, self.headers.get("User-Agent") or "")
+            request = read_request(data, dialect)
+            key = self.cookie() if dialect is VIM else request.session
+            find = vcenter.find if dialect is VIM else vcenter.policies.find
+            value, session = vcenter.call(request, key, self.headers.get("User-Agent") or "", find)
             if session and session != key:
                 headers["Set-Cookie"] = f'{COOKIE}="{session}"; Path=/; HttpOnly; Secure;'
-            body, status = write_answer(request.method, request.info, value), 200
+            body, status = write_answer(request.method, request.info, value, dialect), 200
         except vmodl.MethodFault as fault:
-            body, status = self._written(vcenter, fault), 500
+            body, status = self._written(vcenter, fault, dialect), 500
         except Cut:
             raise
         except Exception as error:  # noqa: BLE001  (a vCenter does so with what it cannot read)
             vcenter.unexpected.append(error)
-            body, status = write_fault(vmodl.RuntimeFault(msg=repr(error))), 500
+            body, status = write_fault(vmodl.RuntimeFault(msg=repr(error)), dialect), 500
         self.answer(status, body, XML, headers)
 
-    def _written(self, vcenter: Vcenter, fault: vmodl.MethodFault) -> bytes:
+    def _written(self, vcenter: Vcenter, fault: vmodl.MethodFault, dialect: Dialect) -> bytes:
         """A fault; another one where a test planned one that lacks what its type needs."""
         try:
-            return write_fault(fault)
+            return write_fault(fault, dialect)
         except TypeError as error:
             vcenter.unexpected.append(error)
-            return write_fault(vmodl.RuntimeFault(msg=f"{type(fault).__name__}: {error}"))
+            return write_fault(vmodl.RuntimeFault(msg=f"{type(fault).__name__}: {error}"), dialect)

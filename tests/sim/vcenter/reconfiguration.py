@@ -21,6 +21,7 @@ _SPECIAL = {"deviceChange", "extraConfig", "powerOpInfo", "vAppConfig", "vmProfi
 
 def apply(machine: Machine, spec: Any) -> None:
     """Change a machine as a specification says. With the lock held. Raises faults."""
+    machine.vcenter.policies.check(spec)
     config = machine.config
     for info in spec._GetPropertyList():
         value = getattr(spec, info.name)
@@ -39,6 +40,7 @@ def apply(machine: Machine, spec: Any) -> None:
     _merge_extra(config, spec.extraConfig)
     for change in spec.deviceChange:
         DEVICE_CHANGES[str(change.operation)](machine, change)
+    machine.vcenter.policies.apply(machine, spec)
     now = machine.vcenter.clock.now()
     config.modified, config.changeVersion = now, f"{now:%Y-%m-%dT%H:%M:%S}.{machine.revision:06d}Z"
     machine.refresh_disks()

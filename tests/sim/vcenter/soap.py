@@ -13,7 +13,17 @@ from pyVmomi import VmomiSupport, vmodl
 
 from tests.sim.vcenter.objects import VERSION
 
-NAMESPACE = "urn:vim25"
+
+@dataclass(frozen=True)
+class Dialect:
+    """A service's namespace, and the version of its types."""
+
+    namespace: str
+    version: str
+
+
+VIM = Dialect("urn:vim25", VERSION)
+PBM = Dialect("urn:pbm", "pbm.version.v8_0_2_0")
 _HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?>\n'
     '<soapenv:Envelope xmlns:soapenc="http://schemas.xmlsoap.org/soap/encoding/"'
@@ -45,13 +55,14 @@ class Request:
     method: str
     info: Any
     arguments: dict[str, Any]
+    session: str  # named in the head, as services beside the vCenter want it
 
 
 class _Stub(Soap.StubAdapterBase):
     """References in requests are made with it; nothing is ever called through it."""
 
 
-_STUB = _Stub(VERSION)
+_STUBS = {dialect: _Stub(dialect.version) for dialect in (VIM, PBM)}
 
 
 def method_info(kind: type, method: str) -> Any:
@@ -69,12 +80,15 @@ _methods: dict[type, dict[str, Any]] = {}
 class _Reader(Soap.ExpatDeserializerNSHandlers):
     """Takes a request apart: `_this` first, then each argument by the type that the method's description says."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         super().__init__()
+        self._stub = _STUBS[dialect]
         self.method = ""
         self.this: Any = None
         self.info: Any = None
         self.arguments: dict[str, Any] = {}
+        self._session = ""
+        self._in_session = False
         self._in_body = False
         self._open: tuple[str, Any, bool] | None = None
 
@@ -84,11 +98,12 @@ class _Reader(Soap.ExpatDeserializerNSHandlers):
         Soap.SetHandlers(self.parser, Soap.GetHandlers(self))
         self.parser.Parse(data, True)
         self._take()
-        return Request(type(self.this), self.this._moId, self.method, self.info, self.arguments)
+        return Request(type(self.this), self.this._moId, self.method, self.info, self.arguments, self._session)
 
     def StartElementHandler(self, tag: str, attributes: dict[str, str]) -> None:
         name = tag.rpartition(Soap.NS_SEP)[2]
         self._take()
+        self._in_session = not self._in_body and name == "vcSessionCookie"
         if name == "Body":
             self._in_body = True
         elif self._in_body and not self.method:
@@ -105,16 +120,19 @@ class _Reader(Soap.ExpatDeserializerNSHandlers):
             if found is None:
                 raise vmodl.fault.InvalidRequest(msg=f"{self.method} has no argument {name}")
             kind, many = found.type, issubclass(found.type, list)
-        reader = Soap.SoapDeserializer(_STUB)
+        reader = Soap.SoapDeserializer(self._stub)
         reader.Deserialize(self.parser, kind.Item if many else kind, False, self.nsMap)
         self._open = name, reader, many
         reader.StartElementHandler(tag, attributes)
 
     def EndElementHandler(self, _tag: str) -> None:
         self._take()
+        self._in_session = False
 
     def CharacterDataHandler(self, data: str) -> None:
-        """White space between arguments."""
+        """The session, or white space between arguments."""
+        if self._in_session:
+            self._session += data
 
     def _take(self) -> None:
         if self._open is None:
@@ -130,41 +148,41 @@ class _Reader(Soap.ExpatDeserializerNSHandlers):
             self.arguments[name] = value
 
 
-def read_request(data: bytes) -> Request:
+def read_request(data: bytes, dialect: Dialect = VIM) -> Request:
     """Raises InvalidRequest, and what pyVmomi's parser raises, for what is no request."""
-    return _Reader().read(data)
+    return _Reader(dialect).read(data)
 
 
-def write_value(name: str, value: Any, kind: type = object) -> str:
+def write_value(name: str, value: Any, kind: type = object, dialect: Dialect = VIM) -> str:
     """A value as an element; of type `object` it says its type itself."""
-    namespaces: Mapping[str, str] = {**Soap.SOAP_NSMAP, NAMESPACE: ""}
-    info = VmomiSupport.Object(name=name, type=kind, version=VERSION, flags=VmomiSupport.F_OPTIONAL)
+    namespaces: Mapping[str, str] = {**Soap.SOAP_NSMAP, dialect.namespace: ""}
+    info = VmomiSupport.Object(name=name, type=kind, version=dialect.version, flags=VmomiSupport.F_OPTIONAL)
     out = StringIO()
-    writer = Soap.SoapSerializer(out, VERSION, namespaces)
+    writer = Soap.SoapSerializer(out, dialect.version, namespaces)
     writer.outermostAttrs = ""
     writer.Serialize(value, info)
     return out.getvalue()
 
 
-def write_answer(method: str, info: Any, value: Any) -> bytes:
+def write_answer(method: str, info: Any, value: Any, dialect: Dialect = VIM) -> bytes:
     """The envelope of what a method returned."""
     if isinstance(value, Written):
         inner: str = value
     elif value is None:
         inner = ""
     else:
-        inner = write_value("returnval", value, type(value) if method == "Fetch" else info.methodResult)
-    return f'{_HEAD}<{method}Response xmlns="{NAMESPACE}">{inner}</{method}Response>{_TAIL}'.encode()
+        inner = write_value("returnval", value, type(value) if method == "Fetch" else info.methodResult, dialect)
+    return f'{_HEAD}<{method}Response xmlns="{dialect.namespace}">{inner}</{method}Response>{_TAIL}'.encode()
 
 
-def write_fault(fault: Any) -> bytes:
+def write_fault(fault: Any, dialect: Dialect = VIM) -> bytes:
     """The envelope of a fault."""
     name = fault._wsdlName
     out = StringIO()
-    writer = Soap.SoapSerializer(out, VERSION, {**Soap.SOAP_NSMAP, NAMESPACE: ""})
-    info = VmomiSupport.Object(name=f"{name}Fault", type=object, version=VERSION, flags=0)
+    writer = Soap.SoapSerializer(out, dialect.version, {**Soap.SOAP_NSMAP, dialect.namespace: ""})
+    info = VmomiSupport.Object(name=f"{name}Fault", type=object, version=dialect.version, flags=0)
     writer.SerializeFaultDetail(fault, info)
-    detail = out.getvalue().replace(f"<{name}Fault", f'<{name}Fault xmlns="{NAMESPACE}"', 1)
+    detail = out.getvalue().replace(f"<{name}Fault", f'<{name}Fault xmlns="{dialect.namespace}"', 1)
     message = Soap.XmlEscape(fault.msg or name)
     return (
         f"{_HEAD}<soapenv:Fault><faultcode>ServerFaultCode</faultcode><faultstring>{message}</faultstring>"

@@ -49,6 +49,7 @@ from tests.sim.vcenter.sessions import Sessions
 from tests.sim.vcenter.sim_machine import SimMachine
 from tests.sim.vcenter.snapshots import Snapshot
 from tests.sim.vcenter.soap import Request
+from tests.sim.vcenter.storage_policies import StoragePolicies
 from tests.sim.vcenter.tags import Tags
 from tests.sim.vcenter.tasks import Tasks
 from tests.sim.vcenter.views import ViewManager
@@ -160,6 +161,7 @@ class Vcenter(Registry):
         self.authorization = Authorization(self, "AuthorizationManager")
         self.custom_fields = CustomFields(self, "CustomFieldsManager")
         self.events = Events(self, "EventManager")
+        self.policies = StoragePolicies(self)
         self.services: dict[str, Simulated] = {
             "sessionManager": self.sessions,
             "propertyCollector": self.property_collector,
@@ -239,12 +241,12 @@ class Vcenter(Registry):
 
     # Being called
 
-    def call(self, request: Request, key: str, agent: str) -> tuple[Any, str]:
+    def call(self, request: Request, key: str, agent: str, find: Callable[[str], Simulated | None]) -> tuple[Any, str]:
         """Answer a request in a session; the session's key, which login makes. Raises faults, and Cut."""
         self.faults.meet(request.method, request.moid)
         with self.changes.lock:
             session = self.sessions.find(key) if key else None
             call = Call(self, session, request.method, agent)
-            value = answered(call, request)
+            value = answered(call, request, find)
         self.faults.meet_after(request.method, request.moid)
         return value, call.session.key if call.session is not None else ""

@@ -308,6 +308,40 @@ def test_an_identity_that_somebody_has_is_not_given_again(vcenter: Vcenter, agen
     assert "id1-restored" not in names(vcenter)
 
 
+def under(vcenter: Vcenter, name: str) -> dict[int, str]:
+    """Its storage policies by device key; 0 is its home."""
+    return vcenter.policies.of(vcenter.machine(name).machine)
+
+
+def test_a_machine_comes_back_under_the_policies_of_the_same_names_or_as_mapped(agent: Site, tmp_path: Path) -> None:
+    with Vcenter(tmp_path / "policies1", name="policies1") as here, Vcenter(tmp_path / "policies2", name="p2") as there:
+        here.policies.add("Gold", "Silver")
+        there.policies.add("Bronze", "Gold", "Platinum")
+        was = machine(here, "polled")
+        here.policies.assign(was.machine, "Gold", {2001: "Silver"})
+        point = agent.protect(here, was)
+        here.policies.assign(was.machine, "Silver")
+
+        agent.restore(point, here, name="same")
+        agent.restore(point, there, name="mapped", policies={"Silver": "Bronze"})
+        agent.restore(point, there, name="all", policies={"": "Platinum"})
+        agent.restore(point, there, name="plain", policies={"": ""})
+        with pytest.raises(
+            PlaceMissing, match=r"'Silver' is not there; there are Bronze, Gold.*--policy 'Silver=NAME'"
+        ):
+            agent.restore(point, there, name="missing")
+        was.guest_write(0, 0, b"later")
+        agent.restore(point, here, how=IN_PLACE, power_off=True)
+
+        assert under(here, "same") == {0: "Gold", 2001: "Silver"}
+        assert under(there, "mapped") == {0: "Gold", 2001: "Bronze"}
+        assert under(there, "all") == {0: "Platinum", 2000: "Platinum", 2001: "Platinum"}
+        assert under(there, "plain") == {}
+        assert under(here, "polled") == {0: "Silver"}
+        assert "missing" not in names(there)
+        assert agent.warnings == []
+
+
 @pytest.mark.parametrize(
     ("target", "named"),
     [

@@ -5,6 +5,7 @@
     machine   name, uuids, where it was (datacenter, folder, pool), tags, custom values: for people and for maps
     networks  of each card: device key, label, network's name, kind and key
     disks     of each disk, also those that are not protected
+    policies  names of storage policies, of its home and of disks by key; `unread` says why they are not known
     files     nvram and vmx, base64
     config    vSphere's own description of the machine, whole (`objects`)
 
@@ -27,6 +28,7 @@ from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.datastore_files import read_file, split_path
 from vsa.hypervisors.vcenter.devices import datastore_name, disk_key, label
 from vsa.hypervisors.vcenter.objects import from_json, to_json
+from vsa.hypervisors.vcenter.policies import Policies, read_policies
 from vsa.hypervisors.vcenter.specification import would_not_come_back
 from vsa.hypervisors.vcenter.tags import read_tags
 
@@ -46,6 +48,7 @@ class Saved:
     custom_values: dict[str, str]
     tags: list[str]  # `Category:Name`
     nvram: bytes | None
+    policies: Policies
 
 
 def describe(
@@ -63,6 +66,7 @@ def describe(
     fields = {field.key: field.name for field in about.get("availableField") or []}
     values = about.get("customValue") or []
     files = dict(_files(connection, datacenter, config, warn))
+    disks = _devices(config, vim.vm.device.VirtualDisk)
     for lost in would_not_come_back(config, protected):
         warn(f"a restore would not bring back all: {lost}")
     return {
@@ -87,7 +91,8 @@ def describe(
             "custom_values": {fields[each.key]: each.value for each in values if each.key in fields},
         },
         "networks": [_network(card, names) for card in _devices(config, vim.vm.device.VirtualEthernetCard)],
-        "disks": [_disk(disk, protected) for disk in _devices(config, vim.vm.device.VirtualDisk)],
+        "disks": [_disk(disk, protected) for disk in disks],
+        "policies": read_policies(connection, machine, disks).as_json(),
         "files": files,
         "config": to_json(config),
     }
@@ -111,6 +116,7 @@ def read_saved(description: JSON) -> Saved:
             custom_values=dict(machine["custom_values"]),
             tags=[str(each) for each in machine["tags"]],
             nvram=None if nvram is None else base64.b64decode(nvram["content"]),
+            policies=Policies(**description.get("policies", {})),  # points of before have none
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DescriptionInvalid(f"description: expected what a backup keeps of a machine, found {error!r}") from error

@@ -109,9 +109,9 @@ def _one(what: str, asked: str, own: str, cloud: str, by_path: Mapping[str, Any]
         if len(found) == 1:
             return found[0]
         if len(found) > 1:
-            raise PlaceMissing(f"{what} {name!r}: expected one, found {len(found)}: {_shown(list(by_path))}")
+            raise PlaceMissing(f"{what} {name!r}: expected one, found {len(found)}: {shown(list(by_path))}")
     option = f"--{what.rpartition(' ')[2]}"
-    raise PlaceMissing(f"{what} {wanted!r} is not there; there are {_shown(list(by_path))}; {option} names one")
+    raise PlaceMissing(f"{what} {wanted!r} is not there; there are {shown(list(by_path))}; {option} names one")
 
 
 def _choose(what: str, asked: str | None, own: str, cloud: str, there: Mapping[str, Any], option: str) -> Any:
@@ -120,11 +120,12 @@ def _choose(what: str, asked: str | None, own: str, cloud: str, there: Mapping[s
             return there[name]
     wanted = asked or own
     raise PlaceMissing(
-        f"{what} {wanted!r} is not there; there are {_shown(list(there))}; {option} '{own}=NAME' names another"
+        f"{what} {wanted!r} is not there; there are {shown(list(there))}; {option} '{own}=NAME' names another"
     )
 
 
-def _shown(names: Sequence[str]) -> str:
+def shown(names: Sequence[str]) -> str:
+    """For a message: the first of them."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(sorted(names)[:_SHOWN]) + more or "none"
 

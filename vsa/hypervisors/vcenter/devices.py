@@ -7,7 +7,7 @@ cannot come back is told in words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,7 @@ class Placing:
     disks: frozenset[str]  # keys of the disks that come back
     thin: bool | None = None  # None: as it was
     keep_macs: bool = False
+    policies: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # key of a disk -> what puts it under one
 
 
 @dataclass
@@ -124,7 +125,7 @@ def new_disk(disk: Any, placing: Placing, controller_key: int) -> Any:
             eagerlyScrub=eager and not thin,
         ),
     )
-    return _added(new, fileOperation="create")
+    return _added(new, fileOperation="create", profile=list(placing.policies.get(disk_key(disk), ())))
 
 
 def _bytes(disk: Any) -> int:

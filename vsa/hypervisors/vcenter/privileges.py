@@ -22,7 +22,7 @@ class Need:
     """A privilege, on which kind of object, for what."""
 
     privilege: str
-    on: str  # machine | folder | pool | datastore | network
+    on: str  # machine | folder | pool | datastore | network | vcenter
     purpose: str  # backup | restore
 
 
@@ -38,6 +38,7 @@ NEEDS = (
     ),
     Need("Datastore.Browse", "datastore", "backup"),
     Need("Datastore.FileManagement", "datastore", "backup"),
+    Need("StorageProfile.View", "vcenter", "backup"),  # and restore: the names of storage policies
     *(
         Need(privilege, "folder", "restore")
         for privilege in (
@@ -100,6 +101,8 @@ def _objects(connection: Connection) -> dict[str, list[tuple[Any, str]]]:
             machines.append((machine, f"machine {values.get('name', machine._moId)}"))
     kinds = {"pool": vim.ResourcePool, "datastore": vim.Datastore, "network": vim.Network}
     found = {"machine": machines, "folder": _machine_folders(connection, own)}
+    if connection.is_vcenter:  # a host has no storage policies
+        found["vcenter"] = [(connection.content.rootFolder, "the vCenter")]
     for word, kind in kinds.items():
         rows = connection.retrieve(kind, ["name"])
         named = [(managed, str(values.get("name", managed._moId))) for managed, values in rows]

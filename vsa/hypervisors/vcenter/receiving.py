@@ -36,6 +36,7 @@ from vsa.hypervisors.vcenter.destination import (
     find_destination,
 )
 from vsa.hypervisors.vcenter.devices import Placing, datastore_name, disk_key, new_disk
+from vsa.hypervisors.vcenter.profiles import choose_profiles
 from vsa.hypervisors.vcenter.specification import MARK, late, places, same_devices, specify
 from vsa.hypervisors.vcenter.tagging import attach_tags
 from vsa.hypervisors.vcenter.transport import DiskPlace, Transport
@@ -177,16 +178,22 @@ def _specification(connection: Connection, destination: Destination, order: Orde
         for card in saved.config.hardware.device
         if isinstance(card, vim.vm.device.VirtualEthernetCard)
     }
+    keys = frozenset(disk.key for disk in order.disks)
+    profiles = choose_profiles(connection, saved.policies, order.policies, keys)
+    if saved.policies.unread and "" not in order.policies:
+        order.warn(f"it comes back under no storage policy of its own, they were not read: {saved.policies.unread}")
     placing = Placing(
         datastore=lambda there: choose_datastore(destination, there, order.datastores),
         network=backings.get,
-        disks=frozenset(disk.key for disk in order.disks),
+        disks=keys,
         thin=order.thin,
         keep_macs=order.keep_identity,
+        policies=profiles.disks,
     )
     made = specify(saved.config, name, placing, keep_identity=order.keep_identity, mark=order.job)
     home = choose_datastore(destination, datastore_name(saved.config.files.vmPathName or ""), order.datastores)
     made.first.files = vim.vm.FileInfo(vmPathName=f"[{home}]")
+    made.first.vmProfile = list(profiles.home)
     check_room(destination, _wanted_bytes(made.first, order.disks, saved))
     for lost in made.lost:
         order.warn(lost)
@@ -333,8 +340,10 @@ def _mark(connection: Connection, machine: Any, value: str, order: Order) -> Non
 
 @contextmanager
 def _attach(connection: Connection, transport: Transport, order: Order, saved: Saved) -> Iterator[ReceivedMachine]:
-    if order.datastores or order.networks or order.pool or order.folder:
-        raise RestoreUnfit("attach: expected no datastore, network, pool or folder: disks go beside the machine's own")
+    if order.datastores or order.networks or order.policies or order.pool or order.folder:
+        raise RestoreUnfit(
+            "attach: expected no datastore, network, policy, pool or folder: disks go beside the machine's own"
+        )
     machine = _find(connection, order.machine)
     config = creation.config_of(connection, machine)
     home = config.files.vmPathName.rpartition("/")[0]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from xml.parsers.expat import ExpatError
 
-from pyVmomi import vim, vmodl
+from pyVmomi import pbm, vim, vmodl
 
 from runtime.faults import Fault
 from vsa.faults import (
@@ -33,6 +33,7 @@ _NAMED: tuple[tuple[type[Exception], type[Fault]], ...] = (
     (vim.fault.NotAuthenticated, SessionLost),
     (vim.fault.InvalidLogin, HypervisorRefused),
     (vim.fault.NoPermission, PrivilegeMissing),
+    (pbm.fault.NoPermission, PrivilegeMissing),
     (vim.fault.NoDiskSpace, DatastoreFull),
     (vim.fault.InsufficientStorageSpace, DatastoreFull),
     (vmodl.fault.RequestCanceled, TaskCancelled),
