@@ -17,6 +17,7 @@ from commserve.access.roles import Permission
 from commserve.api.call import Call, reads, writes
 from commserve.api.paging import Cursor, Limit, Page, page_text
 from commserve.api.shapes import Id, Input, MomentIn
+from commserve.faults import RequestInvalid
 from commserve.moments import text_of
 from commserve.plans.promise import Promise
 from commserve.plans.sla import is_met
@@ -140,6 +141,8 @@ def exclude_machine(
 ) -> Response:
     """No backups of this machine until then; what runs goes on."""
     call.expect(_read(call, machine_id))
+    if body.until <= call.now:
+        raise RequestInvalid(f"until: expected a time to come, found {body.until.isoformat()}")
     _set(call, machine_id, body.reason, call.person.name, body.until)
     return call.answer(_read(call, machine_id))
 

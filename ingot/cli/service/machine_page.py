@@ -35,7 +35,7 @@ def state_of(machine: dict[str, Any]) -> str:
         return "gone"
     if not machine["protectable"]:
         return f"cannot be protected: {machine['reason']}"
-    if machine["excluded_reason"]:
+    if machine["sla"] == "excluded":  # the reason stays when the time is over
         return f"excluded: {machine['excluded_reason']}"
     if not machine["plan_id"]:
         return "not protected"
@@ -60,7 +60,7 @@ def _itself(door: Door, machine: dict[str, Any]) -> list[str]:
         "tags": ", ".join(machine["tags"]),
         "plan": f"{plan}, by rule {rule}" if machine["rule_id"] else plan,
         "state": state_of(machine),
-        "left out": f"until {time_text(machine['excluded_until'])}" if machine["excluded_until"] else "",
+        "left out": f"until {time_text(machine['excluded_until'])}" if machine["sla"] == "excluded" else "",
         "seen": f"{time_text(machine['last_seen_at'])} UTC",
     }
     return [f"{name:<9}{shown(value)}" for name, value in facts.items() if value]

@@ -7,6 +7,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from commserve.store.tables import points
+from ingot.cli.service.machine_page import state_of
 from tests.commserve.office import START, Office, machine
 
 
@@ -83,4 +84,7 @@ def test_excluding_a_machine_ends_by_itself(office: Office) -> None:
     shown = office.put("/machines/id-web/exclusion", {"reason": "moving", "until": "2026-03-03T00:00:00Z"})
     assert (shown["sla"], shown["excluded_by"], shown["excluded_reason"]) == ("excluded", "root", "moving")
     office.clock.pass_(days=1)
-    assert office.get("/machines/id-web")["sla"] == "missed"
+    over = office.get("/machines/id-web")
+    assert (over["sla"], state_of(over)) == ("missed", "SLA missed"), "and is not shown as one that is left out"
+    past = office.ask("PUT", "/machines/id-web/exclusion", {"reason": "moving", "until": "2026-03-03T00:00:00Z"})
+    assert (past.status_code, past.json()["detail"][:7]) == (422, "until: ")
