@@ -342,6 +342,31 @@ def test_a_machine_comes_back_under_the_policies_of_the_same_names_or_as_mapped(
         assert agent.warnings == []
 
 
+def test_policies_that_a_backup_could_not_read_are_a_warning_of_the_restore(agent: Site, tmp_path: Path) -> None:
+    with Vcenter(tmp_path / "blind", name="blind") as blind:
+        blind.policies.add("Gold")
+        was = machine(blind, "unread", (MIB,))
+        blind.policies.assign(was.machine, "Gold")
+        blind.user, blind.password = "backup@vsphere.local", "Blind-Secret-1"
+        blind.add_user(blind.user, blind.password, {need.privilege for need in NEEDS} - {"StorageProfile.View"})
+        point = agent.protect(blind, was)
+        assert not [each for each in agent.warnings if "polic" in each]
+
+        agent.restore(point, blind, name="told")
+        assert [
+            each for each in agent.warnings if "no storage policy of its own" in each and "StorageProfile.View" in each
+        ]
+        with pytest.raises(PlaceMissing, match=r"'Gold' cannot be looked up; --policy = takes"):
+            agent.restore(point, blind, name="asked", policies={"": "Gold"})
+        blind.authorization.add_role("Sighted", {need.privilege for need in NEEDS})
+        blind.authorization.set(blind.user, "Sighted", blind.root)
+        agent.restore(point, blind, name="asked", policies={"": "Gold"})
+
+        assert agent.warnings == []
+        assert under(blind, "told") == {}
+        assert under(blind, "asked") == {0: "Gold", 2000: "Gold"}
+
+
 @pytest.mark.parametrize(
     ("target", "named"),
     [
