@@ -31,6 +31,7 @@ from vsa.hypervisors.vcenter.connection import CALLS_AT_ONCE, Connection
 from vsa.hypervisors.vcenter.hypervisor import VcenterHypervisor
 from vsa.hypervisors.vcenter.limits import Limits, Most
 from vsa.hypervisors.vcenter.metrics import VcenterMetrics
+from vsa.hypervisors.vcenter.policies import policy_ids, read_policies
 from vsa.hypervisors.vcenter.settings import Settings
 from vsa.hypervisors.vcenter.trust import Trust
 
@@ -59,6 +60,7 @@ def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         with Vcenter(directory) as sim:
             for number in range(20):
                 sim.add_machine(f"web{number:02}", [1 << 30])
+            sim.policies.add("vSAN Default Storage Policy")
             yield Peer(sim.address, sim.user, sim.password, Trust(sim.certificate.read_text()))
     else:
         yield real_peer()
@@ -189,6 +191,19 @@ def test_a_fault_keeps_the_name_that_it_has_there(connection: Connection) -> Non
 def test_nobody_answers_at_a_port_that_is_closed(peer: Peer) -> None:
     with pytest.raises(HypervisorUnreachable):
         Connection("127.0.0.1:1", peer.user, peer.password, peer.trust, SystemClock())
+
+
+def test_storage_policies_are_known_by_their_names(peer: Peer) -> None:
+    with peer.connect() as connection:
+        there = policy_ids(connection)
+        machine, about = next(iter(connection.retrieve(vim.VirtualMachine, ["config.hardware.device"])))
+        devices = about["config.hardware.device"]
+        kept = read_policies(
+            connection, machine, [each for each in devices if isinstance(each, vim.vm.device.VirtualDisk)]
+        )
+    assert there["vSAN Default Storage Policy"]
+    assert kept.unread == ""
+    assert {kept.home, *kept.disks.values()} - {""} <= set(there)
 
 
 def test_a_certificate_that_no_authority_vouches_for_is_refused(peer: Peer) -> None:

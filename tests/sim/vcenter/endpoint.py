@@ -129,7 +129,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
                 self.answer(200, VERSIONS, XML)
             elif path.startswith("/sdk") and verb == "POST":
                 self._soap(vcenter, VIM)
-            elif path.startswith("/pbm/sdk") and verb == "POST" and vcenter.policies.answers:
+            elif path in ("/pbm", "/pbm/sdk") and verb == "POST" and vcenter.policies.answers:
                 self._soap(vcenter, PBM)
             else:
                 for start, room in vcenter.rooms.items():

@@ -21,7 +21,7 @@ from vsa.hypervisors.vcenter.connection import Connection
 from vsa.hypervisors.vcenter.devices import disk_key
 from vsa.hypervisors.vcenter.stub import split_address
 
-_PATH = "/pbm/sdk"
+_PATH = "/pbm"  # as govmomi asks, which vcsim answers; samples of pyVmomi ask /pbm/sdk
 _VERSION = "pbm.version.version11"  # of vCenter 6.5: before, pyVmomi cannot read the faults of vSphere in an answer
 _CALL_SECONDS = 60.0
 
