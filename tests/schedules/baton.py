@@ -10,11 +10,13 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
+
+from runtime.tasks import Threads
 
 Condition = Callable[[], bool]
 
@@ -106,7 +108,7 @@ class Baton:
                 stack.enter_context(patch(f"{module}.threading", for_tasks))
             for module in ("runtime.tasks", "media.packing"):
                 stack.enter_context(patch(f"{module}.queue", for_queues))
-                stack.enter_context(patch(f"{module}.ThreadPoolExecutor", here.executor))
+                stack.enter_context(patch(f"{module}.Threads", here.executor))
             stack.enter_context(patch("media.packing.wait", here.wait))
             yield
 
@@ -136,7 +138,7 @@ class _Substitutes:
     def executor(self, threads: int, thread_name_prefix: str) -> Any:
         if self._in_task:
             return _Executor(self._baton, threads, thread_name_prefix)
-        return ThreadPoolExecutor(threads, thread_name_prefix)
+        return Threads(threads, thread_name_prefix=thread_name_prefix)
 
     def wait(self, futures: Iterable[Future[Any]], _timeout: float) -> Any:
         waited = list(futures)

@@ -16,6 +16,7 @@ import httpx
 from ingot.allinone import AllInOne, Ports
 from ingot.faults import CommServeSilent
 from ingot.rest import Connection, Rest, discovery
+from proto.faults import RemoteFault
 from runtime.clock import SystemClock
 
 _LOOK_SECONDS = 0.1
@@ -113,6 +114,11 @@ class Site:
                 job: dict[str, Any] = self.rest.post(f"/machines/{machine}/backup")
             except CommServeSilent:
                 return None
+            except RemoteFault as fault:
+                if fault.remote_code != "commserve.job_active":
+                    raise
+                # It was made, and the CommServe was killed before it could say so.
+                [job] = self.rest.get("/jobs", kind="backup", machine_id=machine, limit=1)["items"]
             return job
 
         job: dict[str, Any] = self.wait("the CommServe", ask)

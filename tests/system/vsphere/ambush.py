@@ -35,7 +35,7 @@ METHODS = {
     "reading": "nbd.open",
     "committing": "RemoveSnapshot_Task",
 }
-READ_SECONDS = 0.02  # of one request, so that a disk is being read for a while
+READ_SECONDS = 0.15  # of one request of up to 1 MiB, so that a disk is being read for a while
 _COMMIT_SECONDS = 8.0  # what was read is stored meanwhile
 _LOOK_SECONDS = 0.01
 
@@ -81,11 +81,12 @@ class Ambush(Faults):
         with self._guard:
             self._laid.append((METHODS[phase], machine.moid, strike))
 
-    @property
-    def waiting(self) -> int:
-        """What was laid and not met."""
+    def lift(self) -> int:
+        """Take back what was laid and not met; how many."""
         with self._guard:
-            return len(self._laid)
+            count = len(self._laid)
+            self._laid.clear()
+        return count
 
     def meet(self, method: str, moid: str) -> None:
         found = self._vcenter.find(moid)
@@ -146,7 +147,7 @@ class Hunter:
             self.hits.append(Hit(service, phase, machine.name, state, attempt, ours, reading))
 
         def strike_later() -> None:
-            thread = threading.Timer(self.random.uniform(0.05, 0.5), strike)
+            thread = threading.Timer(self.random.uniform(0.05, 0.3), strike)
             self._late.append(thread)
             thread.start()
 

@@ -43,9 +43,10 @@ class Siege:
     witness: Witness
     random: random.Random
     ended: list[dict[str, Any]] = field(default_factory=list)
+    missed: int = 0  # blows for which no call came
 
     def round(self, *blows: Blow) -> None:
-        """A backup of each machine, good at the end; each blow (service, phase, machine) falls."""
+        """A backup of each machine, good at the end; blows (service, phase, machine) fall while they run."""
         for machine in self.machines:
             scribble(self.random, machine, 6)
         for service, phase, machine in blows:
@@ -59,7 +60,7 @@ class Siege:
             assert ended["state"] in GOOD, (ended, self.hunter.hits)
             self.ended.append(ended)
         self.hunter.wait()
-        assert self.ambush.waiting == 0, "every phase came"
+        self.missed += self.ambush.lift()
         self.running.wait("the CommServe", self.running.answers)
 
     def check(self) -> None:
@@ -118,6 +119,7 @@ def test_daemons_are_killed_in_every_phase_and_every_point_is_its_snapshot(tmp_p
         fight.round(("commserve", "committing", web), ("vsa", "committing", db), ("mediaagent", "reading", web))
 
         fight.check()
+        assert fight.missed == 0, "every phase came"
         assert [hit for hit in fight.hunter.hits if not hit.in_phase] == []
         assert Counter(hit.service for hit in fight.hunter.hits) == {"commserve": 3, "mediaagent": 3, "vsa": 2}
 
@@ -140,12 +142,14 @@ def test_daemons_are_killed_again_and_again(tmp_path: Path) -> None:
         ]
         for number in range(12):
             happenings[number % len(happenings)]()
-            fight.round(
-                *((name, fight.random.choice(list(METHODS)), fight.random.choice((web, db))) for name in SERVICES)
+            places = fight.random.sample(
+                [(phase, machine) for phase in METHODS for machine in (web, db)], len(SERVICES)
             )
+            fight.round(*((service, *place) for service, place in zip(SERVICES, places, strict=True)))
         fight.check()
         hits = fight.hunter.hits
         print(*hits, *Counter((hit.service, hit.phase, hit.in_phase) for hit in hits).items(), sep="\n")
-        assert Counter(hit.service for hit in hits) == dict.fromkeys(SERVICES, 12)
-        assert sum(hit.in_phase for hit in hits) >= 30, "a phase may be over when a blow falls late"
-        assert {hit.service for hit in hits if hit.in_phase} == set(SERVICES)
+        # A disk that is read whole is asked for no areas, and a phase may be over when a blow falls late.
+        assert len(hits) + fight.missed == 36
+        assert sum(hit.in_phase for hit in hits) >= 27
+        assert all(sum(hit.in_phase and hit.service == each for hit in hits) >= 6 for each in SERVICES)
