@@ -10,7 +10,8 @@ import typer
 
 from ingot.cli.exits import Exit
 from ingot.cli.service.asking import Door, asking, said, tell, text
-from ingot.quantities import rate_text, shown, size_text, time_text
+from ingot.cli.service.job_page import lines_of, title_of
+from ingot.quantities import size_text, time_text
 
 jobs = typer.Typer(no_args_is_help=True, help="What runs, and how it ended.")
 
@@ -124,35 +125,9 @@ def _wait(door: Door, ids: list[str], over: Callable[[dict[str, Any]], bool] = _
     return [ended[key] for key in ids]
 
 
-def title_of(job: dict[str, Any]) -> str:
-    """What a job is, in a few words."""
-    what = f"{job['kind']} {job['machine_name'] or ''}".strip()
-    return shown(f"{what} {job['state'].lower()}")
-
-
 def progress_text(job: dict[str, Any]) -> str:
     """How far it is."""
     progress = job["progress"]
     if not progress["total_bytes"]:
         return "-"
     return f"{progress['phase']} {size_text(progress['done_bytes'])} of {size_text(progress['total_bytes'])}"
-
-
-def lines_of(job: dict[str, Any]) -> list[str]:
-    """One job for people."""
-    lines = [f"{title_of(job)}  job {job['id']}"]
-    if job["fault"]:
-        lines.append(f"  why      {shown(job['fault']['message'])} [{job['fault']['code']}]")
-    result = job["result"] or {}
-    if "recovery_point" in result:
-        lines.append(f"  point    {result['recovery_point']}")
-    if "read_bytes" in result:
-        rate = rate_text(result["read_bytes"], result["seconds"])
-        lines.append(f"  read     {size_text(result['read_bytes'])}, {rate}; new {size_text(result['new_bytes'])}")
-    lines += [
-        f"  {name:<8} {value}"
-        for name, value in result.items()
-        if name in ("machines", "points", "directory", "reached")
-    ]
-    lines += [f"  warning  {shown(warning)}" for warning in job["warnings"]]
-    return lines
