@@ -45,7 +45,8 @@ class _Carrier(socketserver.StreamRequestHandler):
         if self.server.losing:
             self.server.losing -= 1
         else:
-            self.connection.sendall(answer)
+            # Said, because a client that keeps the connection may ask on it before it sees that it is closed.
+            self.connection.sendall(answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
 
 
 def _message(connection: socket.socket) -> bytes:
