@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
@@ -72,6 +74,7 @@ def make_app(services: Services) -> FastAPI:
         responses={"4XX": {"model": Problem, "description": "Refused", "content": {problems.MEDIA_TYPE: {}}}},
     )
     app.state.services = services
+    app.state.writing = asyncio.Lock()
     app.add_middleware(BodyLimit, most_bytes=_MOST_BYTES)
     app.add_middleware(Traced, ids=services.ids)
     problems.install(app)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -163,6 +163,12 @@ async def _body(request: Request) -> bytes:
     return await request.body()
 
 
+async def _one_at_a_time(request: Request) -> AsyncIterator[None]:
+    """Who writes waits here for who writes, without a thread: threads that wait would leave none for whom they wait."""
+    async with request.app.state.writing:
+        yield
+
+
 class _Needs:
     """What `Reads` and `Writes` share: who asks, and may they at all?"""
 
@@ -197,7 +203,10 @@ class Writes(_Needs):
     """A route that writes."""
 
     def __call__(
-        self, request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+        self,
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+        _turn: Annotated[None, Depends(_one_at_a_time)],
     ) -> Iterator[Call]:
         with services_of(request).store.writing() as connection:
             call = self._call(request, connection, credentials)
@@ -213,6 +222,7 @@ class Posts(_Needs):
         request: Request,
         body: Annotated[bytes, Depends(_body)],
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+        _turn: Annotated[None, Depends(_one_at_a_time)],
         key: IdempotencyKey = None,
     ) -> Iterator[Call]:
         with services_of(request).store.writing() as connection:

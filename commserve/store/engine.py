@@ -28,7 +28,8 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        self._turn = threading.RLock() if engine.dialect.name == "sqlite" else nullcontext()
+        # No RLock: a request's transaction may begin in one thread of a pool and end in another.
+        self._turn = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

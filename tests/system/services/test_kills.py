@@ -18,13 +18,17 @@ from typing import Any
 
 import pytest
 
+from ingot.faults import CommServeSilent
+from runtime.clock import SystemClock
 from tests.system.kept import disks_of, points_of, pool_of
 from tests.system.services.site import ENDS, Site, change_image, site
 
 GOOD = ("DONE", "DONE_WITH_WARNINGS")
 SERVICES = ("commserve", "mediaagent", "vsa")
 MEGABYTES = 16
-SPREAD_SECONDS = (0.1, 0.4)  # between two kills
+SPREAD_SECONDS = (0.0, 0.2)  # from seeing that somebody works to the kill
+WORK_SECONDS = 10.0  # work is waited for so long: all may be done
+_WORKED_ON = ("ASSIGNED", "RUNNING", "COMMITTING")
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,23 @@ class Fire:
 
     def _kill(self, services: list[str]) -> None:
         for service in services:
+            self._wait_for_work()
             threading.Event().wait(self.random.uniform(*SPREAD_SECONDS))
             self.kills.append(Kill(service, datetime.now(UTC)))
             self.lab.kill(service)
+
+    def _wait_for_work(self) -> None:
+        clock, pause = SystemClock(), threading.Event()
+        over = clock.monotonic_seconds() + WORK_SECONDS
+        while clock.monotonic_seconds() < over and not self._somebody_works():
+            pause.wait(0.02)
+
+    def _somebody_works(self) -> bool:
+        try:
+            jobs = self.lab.rest.get("/jobs", kind="backup", state="active")["items"]
+        except CommServeSilent:
+            return False
+        return any(job["state"] in _WORKED_ON for job in jobs)
 
     def _leases(self, job: dict[str, Any]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.lab.rest.get(f"/jobs/{job['id']}/leases")["items"]
