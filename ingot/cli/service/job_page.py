@@ -36,14 +36,13 @@ def lines_of(job: dict[str, Any]) -> list[str]:
 
 def _held_lines(result: dict[str, Any]) -> list[str]:
     """How a hypervisor held the machine still, and what it said of each disk."""
-    lines = []
-    snapshot = result.get("snapshot")
-    if snapshot:
-        made, lasted = seconds_text(snapshot["creation_seconds"]), snapshot["seconds"]
-        there = (
-            "is still there" if lasted is None or not snapshot["removed"] else f"was there for {seconds_text(lasted)}"
-        )
-        lines.append(f"  snapshot {shown(snapshot['quiesced'])}, made in {made}, {there}")
+    if "snapshot" not in result:
+        return []
+    snapshot = result["snapshot"]
+    made, lasted = seconds_text(snapshot["creation_seconds"]), snapshot["seconds"]
+    gone = snapshot["removed"] and lasted is not None
+    there = f"was there for {seconds_text(lasted)}" if gone else "is still there"
+    lines = [f"  snapshot {shown(snapshot['quiesced'])}, made in {made}, {there}"]
     for disk in result.get("disks", []):
         changed = f", {size_text(disk['changed_bytes'])} changed" if "changed_bytes" in disk else ""
         reason = f": {disk['reason']}" if disk["read"] == "full" else ""

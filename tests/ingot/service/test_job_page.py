@@ -54,5 +54,10 @@ def test_a_snapshot_that_could_not_be_removed_is_there() -> None:
     assert "  snapshot filesystem, made in 0.41 s, is still there" in lines_of(left)
 
 
+def test_disks_of_a_restore_are_no_disks_that_were_held() -> None:
+    restored = {**JOB, "kind": "restore", "warnings": [], "result": {"directory": "/r", "disks": [{"path": "/r/0"}]}}
+    assert lines_of(restored) == ["restore web1 done_with_warnings  job 01a2", "  directory /r"]
+
+
 def test_a_job_that_has_not_ended_has_a_line() -> None:
     assert lines_of({**JOB, "state": "RUNNING", "warnings": [], "result": {}}) == ["backup web1 running  job 01a2"]
